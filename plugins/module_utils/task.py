@@ -1,0 +1,82 @@
+# Copyright (c) 2026 The virtstack.core founders
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A task of this collection: what a module file declares and what its C(run) function receives.
+
+A module file holds C(SPEC) (a ModuleSpec), C(run) (Task -> result) and a C(main) of one line. The action plugin of the
+same name calls C(run) in the controller's process; C(main) wraps it in an AnsibleModule everywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+Result = dict[str, Any]
+
+
+class Failure(Exception):
+    """Ends a task as failed. The message says what was asked, what came back and what to do; C(result) is returned too."""
+
+    def __init__(self, message: str, **result: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.result = result
+
+
+def _silent(text: str) -> None:
+    del text
+
+
+@dataclass(frozen=True)
+class Task:
+    """One call of a module: validated options and how it is to be run."""
+
+    params: Mapping[str, Any]
+    check_mode: bool = False
+    diff: bool = False
+    warn: Callable[[str], None] = _silent
+    progress: Callable[[str], None] = _silent
+
+
+Run = Callable[[Task], Result]
+
+
+@dataclass(frozen=True)
+class ModuleSpec:
+    """The options of a module, as AnsibleModule and ArgumentSpecValidator take them."""
+
+    options: Mapping[str, Any]
+    mutually_exclusive: Sequence[Sequence[str]] = ()
+    required_together: Sequence[Sequence[str]] = ()
+    required_one_of: Sequence[Sequence[str]] = ()
+    required_if: Sequence[Sequence[Any]] = ()
+    required_by: Mapping[str, Any] = field(default_factory=dict)
+    supports_check_mode: bool = True
+
+    def rules(self) -> dict[str, Any]:
+        """The rules between options, as keyword arguments."""
+        return {
+            "mutually_exclusive": self.mutually_exclusive,
+            "required_together": self.required_together,
+            "required_one_of": self.required_one_of,
+            "required_if": self.required_if,
+            "required_by": self.required_by,
+        }
+
+
+def main(spec: ModuleSpec, run: Run) -> None:
+    """Run a module as a process of its own: remote hosts, become, async."""
+    module = AnsibleModule(
+        argument_spec=dict(spec.options), supports_check_mode=spec.supports_check_mode, **spec.rules()
+    )
+    task = Task(module.params, module.check_mode, module._diff, module.warn)
+    try:
+        result = run(task)
+    except Failure as failure:
+        module.fail_json(msg=failure.message, **failure.result)
+    else:
+        module.exit_json(**result)
