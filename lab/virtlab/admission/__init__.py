@@ -1,0 +1,1 @@
+"""What changes or refuses a write before it is stored: built-in admission and the operators' webhooks."""

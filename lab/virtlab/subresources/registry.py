@@ -1,0 +1,91 @@
+"""Which function answers a request that is no plain read or write of an object.
+
+An action belongs to a qualified resource and has a name, its path below the object: C(start), C(sev/setupsession).
+The name is empty for a resource that is itself only an action, such as C(selfsubjectreviews.authentication.k8s.io)
+or C(expand-vm-spec.subresources.kubevirt.io). The resource C(*) holds actions of every resource that declares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from virtlab.operation import SYSTEM, User
+from virtlab.resource import Resource
+
+if TYPE_CHECKING:
+    from virtlab.cluster import Cluster
+
+ANY = "*"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request for an action; C(name) is empty where the resource itself is the action, C(body) is as it was sent."""
+
+    cluster: Cluster
+    resource: Resource
+    action: str
+    method: str
+    namespace: str | None = None
+    name: str = ""
+    body: bytes = b""
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    user: User = SYSTEM
+
+    def header(self, name: str) -> str:
+        """The value of a header whatever its case, empty when it was not sent."""
+        return next((value for key, value in self.headers.items() if key.lower() == name.lower()), "")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """C(body): an object (sent as JSON), text (as plain text), or None (empty)."""
+
+    status: int = 200
+    body: Any = None
+    content_type: str | None = None
+
+
+Handler = Callable[[Call], Answer]
+
+
+@dataclass(frozen=True)
+class Action:
+    """A registered action; C(kind) is what discovery says that it answers with."""
+
+    subject: str
+    name: str
+    methods: frozenset[str]
+    handler: Handler
+    group: str = ""
+    version: str = ""
+    kind: str = ""
+
+
+_actions: dict[tuple[str, str], list[Action]] = {}
+
+
+def action(
+    subject: str, name: str, *methods: str, group: str = "", version: str = "", kind: str = ""
+) -> Callable[[Handler], Handler]:
+    """The decorated function answers requests for the action C(name) of C(subject) with one of C(methods)."""
+
+    def register(handler: Handler) -> Handler:
+        entry = Action(subject, name, frozenset(methods), handler, group, version, kind)
+        _actions.setdefault((subject, name), []).append(entry)
+        return handler
+
+    return register
+
+
+def actions(subject: str, name: str) -> list[Action]:
+    """The actions of that name, one for each function; empty when there is none."""
+    return _actions.get((subject, name)) or _actions.get((ANY, name)) or []
+
+
+def registered() -> list[Action]:
+    """Every action, for discovery."""
+    return [entry for entries in _actions.values() for entry in entries]
