@@ -1,0 +1,1 @@
+"""What the served kinds look like: names, structure, defaults, validation, documentation."""
