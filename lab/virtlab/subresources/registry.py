@@ -11,8 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from virtlab.operation import SYSTEM, User
-from virtlab.resource import Resource
+from virtlab.resource import Object, Resource
+from virtlab.status import bad_request
 
 if TYPE_CHECKING:
     from virtlab.cluster import Cluster
@@ -22,7 +25,7 @@ ANY = "*"
 
 @dataclass(frozen=True)
 class Call:
-    """One request for an action; C(name) is empty where the resource itself is the action, C(body) is as it was sent."""
+    """One request for an action; C(name) is empty where the resource itself is the action."""
 
     cluster: Cluster
     resource: Resource
@@ -38,6 +41,20 @@ class Call:
     def header(self, name: str) -> str:
         """The value of a header whatever its case, empty when it was not sent."""
         return next((value for key, value in self.headers.items() if key.lower() == name.lower()), "")
+
+    def document(self) -> Object:
+        """The body, a JSON object. Raises 400 when it is none."""
+        try:
+            value = orjson.loads(self.body)
+        except ValueError as error:
+            raise bad_request(f"couldn't get version/kind; json parse error: {error}") from error
+        if not isinstance(value, dict):
+            raise bad_request("couldn't get version/kind; json parse error: the body is no object")
+        return value
+
+    @property
+    def dry_run(self) -> bool:
+        return "All" in self.query.get("dryRun", "")
 
 
 @dataclass(frozen=True)
