@@ -19,7 +19,7 @@ Result = dict[str, Any]
 
 
 class Failure(Exception):
-    """Ends a task as failed. The message says what was asked, what came back and what to do; C(result) is returned too."""
+    """Ends a task as failed. The message says what was asked, what came back, what to do; C(result) is returned too."""
 
     def __init__(self, message: str, **result: Any) -> None:
         super().__init__(message)

@@ -19,6 +19,10 @@ class Resource:
 
     C(list_keys) maps the path of a list to the key that names its items, e.g.
     C({"spec.template.spec.domain.devices.disks": "name"}): a declared list is merged by that key with the live one.
+    Only lists that the API treats as one value (atomic) belong there: the API server merges the others itself.
+    C(one_of) maps the path of such a list to the keys of which an item holds one at a time, e.g. the sources of a
+    volume: a declared one takes the place of the live one. C(secrets) are paths that output never shows, with C(*) for
+    any key or list item. C(hint) says what to do where the API is not served.
     """
 
     group: str
@@ -27,6 +31,9 @@ class Resource:
     kind: str
     namespaced: bool = True
     list_keys: Mapping[str, str] = field(default_factory=dict)
+    one_of: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    hint: str = ""
 
     @property
     def api_version(self) -> str:
