@@ -38,10 +38,10 @@ def read_user(spec: Mapping[str, Any]) -> User:
 def read_attributes(spec: Mapping[str, Any]) -> Attributes:
     """What a review asks about. Raises ValueError unless exactly one kind of attributes is there."""
     resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
-    if (resource is None) == (path is None):
-        raise ValueError(EXACTLY_ONE)
-    if path is not None:
+    if path is not None and resource is None:
         return Attributes(path.get("verb") or "", path=path.get("path") or "/")
+    if resource is None or path is not None:
+        raise ValueError(EXACTLY_ONE)
     keys = ("verb", "group", "version", "resource", "subresource", "namespace", "name")
     return Attributes(**{key: resource.get(key) or "" for key in keys})
 
