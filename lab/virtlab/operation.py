@@ -21,7 +21,9 @@ class User:
     extra: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-SYSTEM = User("system:admin", ("system:masters", "system:authenticated"))
+# The cluster's own components, whose writes webhooks let pass, and the administrator of its kubeconfig.
+SYSTEM = User("system:apiserver", ("system:masters", "system:authenticated"))
+ADMIN = User("system:admin", ("system:masters", "system:authenticated"))
 
 
 @dataclass
