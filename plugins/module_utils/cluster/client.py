@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from .errors import AlreadyExists, Asked, ClusterError, Expired, NotFound, NotServed, Unreachable
+from .errors import AlreadyExists, Asked, ClusterError, Expired, Forbidden, NotFound, NotServed, Unreachable
 from .options import Connection, connection
 from .resource import Object, Resource
 from .transport import Transport
-from .watch import Event, watch
+from .watch import Watch
 
 FIELD_MANAGER = "virtstack"
 PAGE_SIZE = 500
@@ -28,6 +28,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 # Named here, because inside Client the word list is a method.
 Results: TypeAlias = list[R | ClusterError]
+Objects: TypeAlias = list[Object]
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,27 @@ class Client:
                 continue
             return Listing(items, resource_version)
         raise expired
+
+    def list_namespaces(self, resource: Resource, namespaces: Iterable[str | None]) -> dict[str | None, Listing]:
+        """All objects of these namespaces and maybe of others, by the scope that was listed (None: the cluster).
+
+        Several namespaces are one LIST where the user may list the whole cluster, and one each otherwise.
+        """
+        wanted = sorted({namespace for namespace in namespaces if namespace is not None})
+        if not resource.namespaced or len(wanted) != 1:
+            try:
+                return {None: self.list(resource)}
+            except Forbidden:
+                if not resource.namespaced or not wanted:
+                    raise
+        listings: dict[str | None, Listing] = {}
+        for namespace, listing in zip(
+            wanted, self.in_parallel(lambda namespace: self.list(resource, namespace), wanted), strict=True
+        ):
+            if isinstance(listing, ClusterError):
+                raise listing
+            listings[namespace] = listing
+        return listings
 
     def pages(
         self,
@@ -240,19 +262,26 @@ class Client:
         label_selector: str | None = None,
         field_selector: str | None = None,
         resource_version: str | None = None,
+        known: Iterable[Object] = (),
         timeout: float,
-    ) -> Iterator[Event]:
-        """Changes for C(timeout) seconds: see watch.watch()."""
+    ) -> Watch:
+        """Changes for C(timeout) seconds, to iterate over: see watch.Watch."""
         if name is not None:
             field_selector = f"metadata.name={name}"
-        return watch(
-            self,
+
+        def lister() -> tuple[Objects, str]:
+            listing = self.list(resource, namespace, label_selector=label_selector, field_selector=field_selector)
+            return listing.items, listing.resource_version
+
+        return Watch(
+            lister,
             self._transport,
             resource,
             namespace,
             label_selector=label_selector,
             field_selector=field_selector,
             resource_version=resource_version,
+            known=known,
             timeout=timeout,
         )
 

@@ -65,6 +65,10 @@ class NotFound(ClusterError):
     """The object, or the namespace it was to be put into, does not exist."""
 
 
+class NamespaceMissing(NotFound):
+    """The namespace that the object was to be put into does not exist."""
+
+
 class NotServed(ClusterError):
     """The API server does not know the API at all: an operator or a custom resource definition is missing."""
 
@@ -154,7 +158,7 @@ def refusal(asked: Asked, code: int, headers: Mapping[str, str], data: bytes) ->
     if code == 403:
         advice = _missing_right(text)
     if code == 404 and details.get("kind") == "namespaces" and asked.namespace == details.get("name"):
-        advice = "Create the namespace first, with virtstack.core.namespace."
+        kind_of_error, advice = NamespaceMissing, "Create the namespace first, with virtstack.core.namespace."
     message = f"Cannot {asked}: {_sentence(text or f'the server answered {code}')}"
     return kind_of_error(f"{message} {advice}".rstrip(), **facts)
 

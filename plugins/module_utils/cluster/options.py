@@ -4,7 +4,8 @@
 """The options by which everything of this collection reaches an API server, and what they come to.
 
 Documented in C(plugins/doc_fragments/cluster.py). Modules take C(CONNECTION_OPTIONS) into their argument spec;
-inventory, lookup and connection plugins read options of the same names the Ansible way. Both hand the values to C(connection()).
+inventory, lookup and connection plugins read options of the same names the Ansible way. Both hand the values to
+C(connection()).
 """
 
 from __future__ import annotations

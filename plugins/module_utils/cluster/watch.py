@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from urllib3 import exceptions as http
 
@@ -17,8 +17,8 @@ from .errors import Asked, ClusterError, Expired, Unavailable, Unreachable, refu
 from .resource import Object, Resource
 from .transport import Transport
 
-if TYPE_CHECKING:
-    from .client import Client
+# The selected objects and the resourceVersion to watch from.
+Lister = Callable[[], tuple[list[Object], str]]
 
 # A bookmark comes about once a minute, so that longer silence means a dead connection.
 _SILENCE = 90.0
@@ -34,66 +34,105 @@ class Event:
     object: Object
 
 
-def watch(
-    client: Client,
-    transport: Transport,
-    resource: Resource,
-    namespace: str | None,
-    *,
-    label_selector: str | None,
-    field_selector: str | None,
-    resource_version: str | None,
-    timeout: float,
-) -> Iterator[Event]:
-    """What happens to the selected objects during C(timeout) seconds, after what is there already.
+class Watch:
+    """What happens to the selected objects during C(timeout) seconds: iterate over it.
 
-    Without C(resource_version) the present objects come first, as ADDED. When the server's history no longer reaches
-    back (410), the objects are listed again and the differences are yielded as events, deletions among them. Raises
-    ClusterError for what does not pass by itself; a server that is away is waited for until the time is over.
+    Without C(resource_version) the present objects come first, as ADDED; with it, C(known) are the objects as of then.
+    When the server's history no longer reaches back (410), the objects are listed again and the differences come as
+    events, deletions among them. Iterating raises ClusterError for what does not pass by itself; a server that is away
+    is waited for until the time is over.
     """
-    deadline = time.monotonic() + timeout
-    asked = Asked("watch", resource, namespace=namespace)
-    seen: dict[tuple[str, str], Object] = {}
-    version = resource_version
-    while True:
-        try:
-            if not version:
-                listing = client.list(resource, namespace, label_selector=label_selector, field_selector=field_selector)
-                version = listing.resource_version
-                yield from _differences(seen, listing.items)
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return
-            query = {
-                "watch": "true",
-                "allowWatchBookmarks": "true",
-                "resourceVersion": version,
-                "labelSelector": label_selector,
-                "fieldSelector": field_selector,
-                "timeoutSeconds": max(1, int(min(remaining, _LONGEST))),
-            }
-            response = transport.stream(
-                asked, resource.path(None, namespace), query, max(0.1, min(remaining, _SILENCE))
-            )
+
+    def __init__(
+        self,
+        lister: Lister,
+        transport: Transport,
+        resource: Resource,
+        namespace: str | None,
+        *,
+        label_selector: str | None,
+        field_selector: str | None,
+        resource_version: str | None,
+        known: Iterable[Object],
+        timeout: float,
+    ) -> None:
+        self._lister = lister
+        self._transport = transport
+        self._asked = Asked("watch", resource, namespace=namespace)
+        self._path = resource.path(None, namespace)
+        self._selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
+        self._version = resource_version
+        self._seen = {_key(item): item for item in known}
+        self._deadline = time.monotonic() + timeout
+        self._response: Any = None
+        self._closed = False
+
+    def close(self) -> None:
+        """End the iteration, also from another thread."""
+        self._closed = True
+        response = self._response
+        if response is not None:
+            # Only urllib3 2.3 and newer can wake a thread that reads; before, it wakes at the next event or timeout.
+            getattr(response, "shutdown", lambda: None)()
+
+    def __iter__(self) -> Iterator[Event]:
+        while not self._over():
+            started = time.monotonic()
             try:
-                for kind, found in _lines(response, asked):
-                    version = (found.get("metadata") or {}).get("resourceVersion") or version
-                    if kind == "BOOKMARK":
-                        continue
-                    _remember(seen, kind, found)
+                if not self._version:
+                    yield from self._listed()
+                yield from self._changes()
+            except Expired:
+                self._version = None
+            except (Unavailable, Unreachable):
+                if self._deadline - time.monotonic() <= _PAUSE:
+                    raise
+                time.sleep(_PAUSE)
+            else:
+                # A server or proxy that ends every watch at once is not asked in a tight loop.
+                if time.monotonic() - started < _PAUSE and not self._over():
+                    time.sleep(_PAUSE)
+
+    def _over(self) -> bool:
+        return self._closed or time.monotonic() >= self._deadline
+
+    def _listed(self) -> Iterator[Event]:
+        items, self._version = self._lister()
+        present = {_key(item): item for item in items}
+        for key in [key for key in self._seen if key not in present]:
+            yield Event("DELETED", self._seen.pop(key))
+        for key, item in present.items():
+            known = self._seen.get(key)
+            self._seen[key] = item
+            if known is None:
+                yield Event("ADDED", item)
+            elif known["metadata"].get("resourceVersion") != item["metadata"].get("resourceVersion"):
+                yield Event("MODIFIED", item)
+
+    def _changes(self) -> Iterator[Event]:
+        remaining = max(0.1, self._deadline - time.monotonic())
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": self._version,
+            "timeoutSeconds": max(1, int(min(remaining, _LONGEST))),
+            **self._selectors,
+        }
+        self._response = self._transport.stream(self._asked, self._path, query, min(remaining, _SILENCE))
+        try:
+            for kind, found in _lines(self._response, self._asked):
+                self._version = (found.get("metadata") or {}).get("resourceVersion") or self._version
+                if kind == "DELETED":
+                    self._seen.pop(_key(found), None)
+                elif kind != "BOOKMARK":
+                    self._seen[_key(found)] = found
+                if kind != "BOOKMARK":
                     yield Event(kind, found)
-                    if time.monotonic() >= deadline:
-                        return
-            finally:
-                response.close()
-        except Expired:
-            version = None
-        except (Unavailable, Unreachable):
-            if deadline - time.monotonic() <= _PAUSE:
-                raise
-            time.sleep(_PAUSE)
-        if time.monotonic() >= deadline:
-            return
+                if self._over():
+                    return
+        finally:
+            self._response.close()
+            self._response = None
 
 
 def _lines(response: Any, asked: Asked) -> Iterator[tuple[str, Object]]:
@@ -120,23 +159,3 @@ def _error(asked: Asked, status: Object) -> ClusterError:
 def _key(found: Object) -> tuple[str, str]:
     metadata = found["metadata"]
     return metadata.get("namespace") or "", metadata["name"]
-
-
-def _remember(seen: dict[tuple[str, str], Object], kind: str, found: Object) -> None:
-    if kind == "DELETED":
-        seen.pop(_key(found), None)
-    else:
-        seen[_key(found)] = found
-
-
-def _differences(seen: dict[tuple[str, str], Object], items: list[Object]) -> Iterator[Event]:
-    present = {_key(item): item for item in items}
-    for key in [key for key in seen if key not in present]:
-        yield Event("DELETED", seen.pop(key))
-    for key, item in present.items():
-        known = seen.get(key)
-        seen[key] = item
-        if known is None:
-            yield Event("ADDED", item)
-        elif known["metadata"].get("resourceVersion") != item["metadata"].get("resourceVersion"):
-            yield Event("MODIFIED", item)

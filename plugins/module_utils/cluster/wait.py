@@ -1,0 +1,317 @@
+# Copyright (c) 2026 The virtstack.core founders
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waiting by watching: until an object is ready, cannot become ready any more, or the time is over."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .client import Client
+from .declare import Key
+from .errors import ClusterError
+from .resource import Object, Resource
+from .verdict import Check, Failed, Progress, Ready, condition_text
+from .watch import Event, Watch
+
+EVENT = Resource("", "v1", "events", "Event")
+# Seconds between two lines of progress.
+_PROGRESS_EVERY = 3.0
+_WARNINGS_SHOWN = 3
+
+
+class WaitFailed(ClusterError):
+    """The object cannot become ready any more."""
+
+
+class WaitTimeout(ClusterError):
+    """The time was over first."""
+
+
+@dataclass(frozen=True)
+class Related:
+    """Other objects that tell about the one that is waited for: their Failed ends the wait, their Progress is shown.
+
+    Those that the user may not read, or that the cluster does not serve, tell nothing.
+    """
+
+    resource: Resource
+    check: Check
+    namespace: str | None = None
+    name: str | None = None
+    label_selector: str | None = None
+
+
+def wait(
+    client: Client,
+    resource: Resource,
+    name: str,
+    namespace: str | None,
+    check: Check,
+    *,
+    timeout: float,
+    progress: Callable[[str], None] | None = None,
+    related: Sequence[Related] = (),
+) -> Object | None:
+    """Watch one object until C(check) says Ready; the object then, or None when it is gone.
+
+    C(progress) gets a line when something changed, at most every few seconds. Raises WaitFailed as soon as the check,
+    or that of a related object, says Failed; WaitTimeout after C(timeout) seconds with what was last seen.
+    """
+    key: Key = (namespace if resource.namespaced else None, name)
+    found = client.get(resource, name, namespace)
+    state = _State(client, resource, check, timeout, progress, {key: found})
+    if state.pending:
+        version = found["metadata"]["resourceVersion"] if found else None
+        selected = client.watch(
+            resource,
+            namespace,
+            name=name,
+            resource_version=version,
+            known=[found] if found else [],
+            timeout=state.remaining(),
+        )
+        watches: list[_Source] = [(None, selected)]
+        for other in related:
+            selected = client.watch(
+                other.resource,
+                other.namespace,
+                name=other.name,
+                label_selector=other.label_selector,
+                timeout=state.remaining(),
+            )
+            watches.append((other, selected))
+        _follow(state, watches)
+    result = state.results[key]
+    if isinstance(result, ClusterError):
+        raise result
+    return result
+
+
+def wait_many(
+    client: Client,
+    resource: Resource,
+    keys: Iterable[Key],
+    check: Check,
+    *,
+    timeout: float,
+    progress: Callable[[str], None] | None = None,
+) -> dict[Key, Object | ClusterError | None]:
+    """wait() for many objects of one kind, by (namespace, name), with one watch.
+
+    An object that fails or is not ready in time has its error in the result. Raises ClusterError when the objects
+    cannot be listed.
+    """
+    wanted = list(dict.fromkeys(keys))
+    if not wanted:
+        return {}
+    listings = client.list_namespaces(resource, {namespace for namespace, _name in wanted})
+    known = {_key(resource, item): item for listing in listings.values() for item in listing.items}
+    state = _State(client, resource, check, timeout, progress, {key: known.get(key) for key in wanted})
+    if state.pending:
+        watches: list[_Source] = []
+        for namespace, listing in listings.items():
+            selected = client.watch(
+                resource,
+                namespace,
+                resource_version=listing.resource_version,
+                known=listing.items,
+                timeout=state.remaining(),
+            )
+            watches.append((None, selected))
+        _follow(state, watches)
+    return {key: state.results[key] for key in wanted}
+
+
+def _key(resource: Resource, found: Object) -> Key:
+    metadata = found["metadata"]
+    return (metadata.get("namespace") if resource.namespaced else None), metadata["name"]
+
+
+def _place(key: Key) -> str:
+    return "/".join(part for part in key if part)
+
+
+class _State:
+    """What is known of the objects that are waited for."""
+
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource,
+        check: Check,
+        timeout: float,
+        progress: Callable[[str], None] | None,
+        objects: Mapping[Key, Object | None],
+    ) -> None:
+        self._client = client
+        self.resource = resource
+        self._check = check
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+        self._tell = progress or (lambda text: None)
+        self._total = len(objects)
+        self._said = ""
+        self._said_at = float("-inf")
+        self._news = ""
+        self._texts: dict[Key, str] = {}
+        self.pending: dict[Key, Object | None] = dict(objects)
+        self.results: dict[Key, Object | ClusterError | None] = {}
+        for key, found in objects.items():
+            self.see(key, found)
+
+    def remaining(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
+
+    def see(self, key: Key, found: Object | None) -> None:
+        """Judge an object that came or changed."""
+        if key not in self.pending:
+            return
+        self.pending[key] = found
+        verdict = self._check(found)
+        if isinstance(verdict, Ready):
+            del self.pending[key]
+            self.results[key] = found
+            self._news = ""
+        elif isinstance(verdict, Failed):
+            self._fail(key, verdict.reason)
+        else:
+            self._note(key, verdict.text)
+
+    def see_related(self, other: Related, found: Object | None) -> None:
+        """Judge a related object. There is one that is waited for."""
+        verdict = other.check(found)
+        for key in list(self.pending):
+            if isinstance(verdict, Failed):
+                name = f" {found['metadata']['name']}" if found else ""
+                self._fail(key, f"{other.resource.kind}{name}: {verdict.reason}")
+            elif isinstance(verdict, Progress):
+                self._note(key, verdict.text)
+
+    def give_up(self, problem: ClusterError | None = None) -> None:
+        """The time is over, or, with C(problem), the objects cannot be watched any more."""
+        for key, found in list(self.pending.items()):
+            if problem and self.remaining() > 0:
+                self._end(key, problem)
+                continue
+            seen = _last_seen(found, self._texts.get(key, ""))
+            trouble = f" The last request failed: {problem.message}" if problem else ""
+            self._end(
+                key,
+                WaitTimeout(
+                    f"{self.resource.kind} {_place(key)} is not ready after {self._timeout:g} seconds. Last seen:"
+                    f" {seen}.{self._warnings(key)}{trouble}"
+                ),
+            )
+
+    def report(self) -> float:
+        """Tell of progress if there is some and it is time to; the seconds until it may be told again."""
+        due = self._said_at + _PROGRESS_EVERY - time.monotonic()
+        line = self._line()
+        if not line or line == self._said:
+            return _PROGRESS_EVERY
+        if due > 0:
+            return due
+        self._tell(line)
+        self._said, self._said_at = line, time.monotonic()
+        return _PROGRESS_EVERY
+
+    def _line(self) -> str:
+        if self._total == 1:
+            return self._news
+        counted = f"{self._total - len(self.pending)} of {self._total} done"
+        return f"{counted}; {self._news}" if self._news else counted
+
+    def _note(self, key: Key, text: str) -> None:
+        if text and self._texts.get(key) != text:
+            self._texts[key] = text
+            self._news = f"{_place(key)}: {text}"
+
+    def _fail(self, key: Key, reason: str) -> None:
+        self._end(
+            key,
+            WaitFailed(
+                f"{self.resource.kind} {_place(key)} cannot become ready: {reason.rstrip('.')}.{self._warnings(key)}"
+            ),
+        )
+
+    def _end(self, key: Key, error: ClusterError) -> None:
+        del self.pending[key]
+        self.results[key] = error
+
+    def _warnings(self, key: Key) -> str:
+        """The newest Warning events of objects of that name, for which the stack's parts share names."""
+        namespace, name = key
+        try:
+            events = self._client.list(
+                EVENT, namespace or "default", field_selector=f"involvedObject.name={name}"
+            ).items
+        except ClusterError:
+            return ""
+        warnings = sorted((event for event in events if event.get("type") == "Warning"), key=_event_time)
+        texts = [f"{event.get('reason')}: {(event.get('message') or '').strip()}" for event in warnings]
+        newest = list(dict.fromkeys(reversed(texts)))[:_WARNINGS_SHOWN]
+        return f" Recent warnings: {'; '.join(newest)}." if newest else ""
+
+
+def _event_time(event: Object) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or "")
+
+
+def _last_seen(found: Object | None, text: str) -> str:
+    """Phase, progress and conditions of an object, whichever of them its kind has."""
+    if found is None:
+        return text or "it does not exist"
+    status = found.get("status") or {}
+    facts = [text] if text else []
+    facts += [f"{name} {status[name]}" for name in ("phase", "printableStatus", "progress") if status.get(name)]
+    facts += [condition_text(condition) for condition in status.get("conditions") or ()]
+    return "; ".join(facts) or "no status yet"
+
+
+_Source = tuple[Related | None, Watch]
+
+
+def _follow(state: _State, watches: Sequence[_Source]) -> None:
+    """Read all watches, a thread each, until nothing is waited for or the time is over."""
+    inbox: queue.SimpleQueue[tuple[Related | None, Event | ClusterError]] = queue.SimpleQueue()
+
+    def read(source: Related | None, selected: Watch) -> None:
+        try:
+            for event in selected:
+                inbox.put((source, event))
+        except ClusterError as error:
+            inbox.put((source, error))
+
+    for source in watches:
+        threading.Thread(target=read, args=source, daemon=True).start()
+    try:
+        while state.pending:
+            pause = min(state.report(), state.remaining())
+            try:
+                origin, event = inbox.get(timeout=max(pause, 0.001))
+            except queue.Empty:
+                if state.remaining() <= 0:
+                    state.give_up()
+                continue
+            _take(state, origin, event)
+    finally:
+        for _source, selected in watches:
+            selected.close()
+
+
+def _take(state: _State, origin: Related | None, event: Event | ClusterError) -> None:
+    if isinstance(event, ClusterError):
+        # What only tells more may be forbidden or not served.
+        if origin is None:
+            state.give_up(event)
+        return
+    found = None if event.type == "DELETED" else event.object
+    if origin is not None:
+        state.see_related(origin, found)
+        return
+    state.see(_key(state.resource, event.object), found)
