@@ -9,7 +9,9 @@ same name calls C(run) in the controller's process; C(main) wraps it in an Ansib
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,10 +75,44 @@ def main(spec: ModuleSpec, run: Run) -> None:
     module = AnsibleModule(
         argument_spec=dict(spec.options), supports_check_mode=spec.supports_check_mode, **spec.rules()
     )
+    module.no_log_values.update(secret_values(module.params))
     task = Task(module.params, module.check_mode, module._diff, module.warn)
     try:
         result = run(task)
     except Failure as failure:
         module.fail_json(msg=failure.message, **failure.result)
+    except Exception as error:
+        module.fail_json(msg=unexpected(error), exception=traceback.format_exc())
     else:
         module.exit_json(**result)
+
+
+def unexpected(error: Exception) -> str:
+    """The message for an error that nobody foresaw."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"This should not happen: {text}. Please report it with the output of -vvv to virtstack.core."
+
+
+# A kubeconfig is an option without no_log, because it mostly is a path.
+_SECRET_NAMES = ("token", "password", "client-key-data", "id-token", "refresh-token", "access-token")
+_SECRET_TEXT = re.compile(rf"""["']?(?:{"|".join(_SECRET_NAMES)})["']?\s*:\s*["']?([^\s"',}}]+)""")
+
+
+def secret_values(params: Mapping[str, Any]) -> set[str]:
+    """What is secret in the options beyond those with no_log: the credentials in an inline kubeconfig."""
+    document = params.get("kubeconfig")
+    if isinstance(document, str):
+        return set(_SECRET_TEXT.findall(document))
+    return set(_secrets_in(document))
+
+
+def _secrets_in(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if name in _SECRET_NAMES and item:
+                yield str(item)
+            else:
+                yield from _secrets_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _secrets_in(item)

@@ -54,7 +54,6 @@ WAIT_OPTIONS: dict[str, dict[str, Any]] = {
 
 # What one credential (an AWX credential, say) sets together: it is taken from the environment whole or not at all.
 _CREDENTIAL = ("host", "api_key", "username", "password", "client_cert", "client_key", "ca_cert", "validate_certs")
-_SECRET_KEYS = frozenset({"token", "password", "client-key-data", "id-token", "refresh-token", "access-token"})
 
 
 @dataclass(frozen=True)
@@ -109,30 +108,6 @@ def connection(params: Mapping[str, Any]) -> Connection:
     return Connection(**values)
 
 
-def secrets(params: Mapping[str, Any]) -> set[str]:
-    """The secret values inside an inline kubeconfig, to be censored in all output. A path holds none."""
-    try:
-        document = _kubeconfig(params.get("kubeconfig"), must_exist=False)
-    except Failure:
-        return set()
-    found: set[str] = set()
-    if isinstance(document, Mapping):
-        _collect_secrets(document, found)
-    return found
-
-
-def _collect_secrets(value: Any, found: set[str]) -> None:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key in _SECRET_KEYS and item:
-                found.add(str(item))
-            else:
-                _collect_secrets(item, found)
-    elif isinstance(value, list):
-        for item in value:
-            _collect_secrets(item, found)
-
-
 def _from_environment(name: str, value: Any) -> bool:
     variable = CONNECTION_OPTIONS[name]["fallback"][1][0]
     text = os.environ.get(variable)
@@ -152,7 +127,7 @@ def _existing_file(name: str, value: Any) -> str | None:
     return path
 
 
-def _kubeconfig(value: Any, *, must_exist: bool = True) -> str | Mapping[str, Any] | None:
+def _kubeconfig(value: Any) -> str | Mapping[str, Any] | None:
     if not value:
         return None
     if isinstance(value, Mapping):
@@ -168,7 +143,7 @@ def _kubeconfig(value: Any, *, must_exist: bool = True) -> str | Mapping[str, An
         return document
     paths = [os.path.expanduser(part) for part in text.split(os.pathsep) if part]
     missing = [path for path in paths if not os.path.isfile(path)]
-    if must_exist and missing:
+    if missing:
         raise Failure(
             f"kubeconfig: there is no file {', '.join(missing)}. Give the path of a kubeconfig, its content, or host"
             " and api_key."

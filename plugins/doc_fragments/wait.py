@@ -1,0 +1,23 @@
+# Copyright (c) 2026 The virtstack.core founders
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of modules that wait; they are defined in module_utils/cluster/options.py."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  wait:
+    description:
+      - Whether to wait until the result is there. The wait ends at once, with the reason, when it cannot come any more.
+      - In check mode nothing is waited for.
+    type: bool
+    default: false
+  wait_timeout:
+    description:
+      - Seconds to wait with O(wait=true). When they are over, the task fails with what was seen last. Must be at least 0.
+    type: int
+    default: 300
+"""
