@@ -1,0 +1,275 @@
+# Copyright (c) 2026 The virtstack.core founders
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The VirtualMachine object that a declaration makes, given the one that is there. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..cluster.client import FIELD_MANAGER
+from ..cluster.compare import owned_fields
+from ..cluster.resource import Object
+from ..machine.disks import require_sources
+from ..machine.firmware import Firmware
+from ..machine.interfaces import require_networks
+from ..machine.processor import Cpu, Memory
+from ..machine.refusal import Refused
+from .kubevirt import ALWAYS, DEVICES, SPEC, VIRTUAL_MACHINE, at, by_name
+from .kubevirt_disks import DiskPlan, growth, plan_cloud_init, plan_disks
+from .kubevirt_interfaces import InterfacePlan, default_interface, plan_interfaces
+from .kubevirt_options import Declaration
+
+# What an apply that leaves it out must not take away: it was set at creation, or names things the user still has.
+CARRIED = (
+    "spec.runStrategy",
+    "spec.dataVolumeTemplates",
+    f"{SPEC}.volumes",
+    f"{SPEC}.networks",
+    f"{DEVICES}.disks",
+    f"{DEVICES}.interfaces",
+)
+
+
+@dataclass
+class Plan:
+    """What to declare, and what goes with it.
+
+    C(growth) maps claims to the size they are expanded to, C(storage_classes) names those that new disks want.
+    """
+
+    body: Object
+    growth: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    storage_classes: list[str] = field(default_factory=list)
+
+
+def plan(declaration: Declaration, live: Object | None) -> Plan:
+    """The object to declare. Raises Refused for what cannot be, given the VM that is there."""
+    body: Object = {"metadata": {"name": declaration.name, "namespace": declaration.namespace}}
+    for path, value in declaration.fields.items():
+        put(body, path, value)
+    machine = declaration.machine
+    domain = {
+        "cpu": _cpu(machine.cpu),
+        **_memory(machine.memory),
+        "machine": {"type": machine.machine_type} if machine.machine_type else None,
+    }
+    for part, value in domain.items():
+        if value:
+            put(body, f"{SPEC}.domain.{part}", value)
+    if machine.firmware is not None:
+        _put_firmware(body, machine.firmware, live)
+    if machine.hostname is not None:
+        put(body, f"{SPEC}.hostname", machine.hostname)
+    disks = _put_devices(body, declaration, live)
+    body = merge(body, declaration.definition)
+    if live is None:
+        _complete(body)
+    else:
+        _carry(body, live)
+    templates = at(body, "spec.dataVolumeTemplates") or []
+    present = at(live, "spec.dataVolumeTemplates") or []
+    return Plan(body, growth(templates, present), disks.notes, _storage_classes(templates, present))
+
+
+def _storage_classes(templates: list[Object], present: list[Object]) -> list[str]:
+    """The storage classes that new dataVolumeTemplates name."""
+    known = by_name(present)
+    new = [item for item in templates if at(item, "metadata.name") not in known]
+    named = {at(item, f"spec.{form}.storageClassName") for item in new for form in ("storage", "pvc")}
+    return sorted(name for name in named if name)
+
+
+def put(body: Object, path: str, value: Any) -> None:
+    """Set the value at a dotted path, making what is missing on the way."""
+    *parents, last = path.split(".")
+    for part in parents:
+        body = body.setdefault(part, {})
+    body[last] = value
+
+
+def _cpu(cpu: Cpu | None) -> Object | None:
+    if cpu is None:
+        return None
+    values = {
+        "cores": cpu.cores,
+        "sockets": cpu.sockets,
+        "threads": cpu.threads,
+        "model": cpu.model,
+        "features": [{"name": name, "policy": policy} for name, policy in cpu.features] or None,
+        "dedicatedCpuPlacement": cpu.dedicated,
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _memory(memory: Memory) -> Object:
+    found: Object = {}
+    if memory.guest is not None:
+        found["guest"] = memory.guest
+    if memory.hugepages is not None:
+        found["hugepages"] = {"pageSize": memory.hugepages}
+    return {"memory": found}
+
+
+def _put_firmware(body: Object, firmware: Firmware, live: Object | None) -> None:
+    domain = f"{SPEC}.domain"
+    if firmware.mode == "bios":
+        put(body, f"{domain}.firmware.bootloader", {"bios": {}, "efi": None})
+    if firmware.mode == "efi":
+        secure = firmware.secure_boot
+        if secure is None:
+            # KubeVirt's own default is secure boot, which it then refuses for want of SMM.
+            secure = bool(at(live, f"{domain}.firmware.bootloader.efi.secureBoot", False))
+        efi: Object = {"secureBoot": secure}
+        if firmware.persistent is not None:
+            efi["persistent"] = firmware.persistent
+        put(body, f"{domain}.firmware.bootloader", {"efi": efi, "bios": None})
+        if secure:
+            put(body, f"{domain}.features.smm.enabled", True)
+    for name in ("uuid", "serial"):
+        if getattr(firmware, name) is not None:
+            put(body, f"{domain}.firmware.{name}", getattr(firmware, name))
+    if firmware.tpm:
+        tpm: Object = {"enabled": True}
+        if firmware.persistent is not None:
+            tpm["persistent"] = firmware.persistent
+        put(body, f"{DEVICES}.tpm", tpm)
+    elif firmware.tpm is False:
+        put(body, f"{DEVICES}.tpm", {"enabled": False})
+
+
+def _put_devices(body: Object, declaration: Declaration, live: Object | None) -> DiskPlan:
+    machine = declaration.machine
+    suits_preference = any(at(source, "spec.preference") is not None for source in (body, declaration.definition, live))
+    disks = DiskPlan()
+    if machine.disks is not None:
+        known = list(by_name(at(live, f"{DEVICES}.disks"))) + list(by_name(at(live, f"{SPEC}.volumes")))
+        _require_sources(declaration, known)
+        disks = plan_disks(machine.disks, (declaration.namespace, declaration.name), live, suits_preference)
+    if machine.cloud_init is not None:
+        disk, volume = plan_cloud_init(machine.cloud_init, live, suits_preference)
+        if any(item["name"] == disk["name"] for item in disks.disks):
+            raise Refused(f"disk {disk['name']}: is the name of the disk that cloud_init makes; choose another")
+        disks.disks.append(disk)
+        disks.volumes.append(volume)
+    for path, items in (
+        (f"{DEVICES}.disks", disks.disks),
+        (f"{SPEC}.volumes", disks.volumes),
+        ("spec.dataVolumeTemplates", disks.templates),
+    ):
+        # The last template that goes leaves an empty list, which is not the same as none declared.
+        if items or (machine.disks is not None and at(live, path)):
+            put(body, path, items)
+    if machine.interfaces is not None:
+        known = list(by_name(at(live, f"{DEVICES}.interfaces")))
+        _require_networks(declaration, known)
+        _put_interfaces(body, plan_interfaces(machine.interfaces, live))
+        if not machine.interfaces and not known:
+            put(body, f"{DEVICES}.autoattachPodInterface", False)
+    return disks
+
+
+def _require_sources(declaration: Declaration, known: list[str]) -> None:
+    defined = list(by_name(at(declaration.definition, f"{SPEC}.volumes")))
+    require_sources(declaration.machine.disks or (), known + defined)
+
+
+def _require_networks(declaration: Declaration, known: list[str]) -> None:
+    defined = list(by_name(at(declaration.definition, f"{SPEC}.networks")))
+    require_networks(declaration.machine.interfaces or (), known + defined)
+
+
+def _put_interfaces(body: Object, planned: InterfacePlan) -> None:
+    if planned.interfaces:
+        put(body, f"{DEVICES}.interfaces", planned.interfaces)
+    if planned.networks:
+        put(body, f"{SPEC}.networks", planned.networks)
+
+
+def _complete(body: Object) -> None:
+    """What a new VM cannot be without, where nothing declares it."""
+    spec = body.setdefault("spec", {})
+    if "runStrategy" not in spec and "running" not in spec:
+        spec["runStrategy"] = ALWAYS
+    devices = _below(body, DEVICES)
+    template = at(body, SPEC)
+    sized = at(body, "spec.instancetype") or at(template, "domain.memory.guest") or at(template, "domain.resources")
+    if not sized and not at(template, "domain.memory.hugepages"):
+        raise Refused("memory: is missing; set memory (e.g. 4Gi) or instancetype (e.g. u1.medium)")
+    automatic = devices.get("autoattachPodInterface", True)
+    if "interfaces" not in devices and "networks" not in template and automatic:
+        _put_interfaces(body, default_interface())
+
+
+def _below(body: Object, path: str) -> Object:
+    for part in path.split("."):
+        body = body.setdefault(part, {})
+    return body
+
+
+def _carry(body: Object, live: Object) -> None:
+    """Keep declaring what an earlier run declared and must stay, with the value it has now."""
+    owned = owned_fields(live, FIELD_MANAGER, VIRTUAL_MACHINE.api_version) or {}
+    if at(body, "spec.running") is not None:
+        # The deprecated field takes the place of the run strategy; both are refused.
+        return
+    for path in CARRIED:
+        value = at(live, path)
+        if value is not None and at(body, path) is None and _owns(owned, path):
+            put(body, path, value)
+
+
+def _owns(fields: Mapping[str, Any], path: str) -> bool:
+    for part in path.split("."):
+        inner = fields.get(f"f:{part}")
+        if inner is None:
+            return False
+        fields = inner
+    return True
+
+
+def merge(typed: Object, definition: Mapping[str, Any]) -> Object:
+    """Typed options and C(definition) together. What both declare must be the same; Refused names what is not."""
+    conflicts: list[str] = []
+    merged = _merge(typed, definition, "", conflicts)
+    if conflicts:
+        raise Refused(
+            *(f"definition.{path}: a typed option declares another value; give it once" for path in conflicts)
+        )
+    found: Object = merged
+    return found
+
+
+def _merge(typed: Any, defined: Any, path: str, conflicts: list[str]) -> Any:
+    if isinstance(typed, Mapping) and isinstance(defined, Mapping):
+        merged = dict(typed)
+        for key, value in defined.items():
+            inner = f"{path}.{key}" if path else str(key)
+            merged[key] = _merge(typed[key], value, inner, conflicts) if typed.get(key) is not None else value
+        return merged
+    key = _NAMED.get(path)
+    if key and isinstance(typed, list) and isinstance(defined, list):
+        return _merge_named(typed, defined, path, conflicts)
+    if typed != defined:
+        conflicts.append(path)
+    return typed
+
+
+# dataVolumeTemplates are told apart by the name in their metadata, which the table of the resource cannot say.
+_NAMED = {**VIRTUAL_MACHINE.list_keys, "spec.dataVolumeTemplates": "metadata.name"}
+
+
+def _merge_named(typed: list[Any], defined: list[Any], path: str, conflicts: list[str]) -> list[Any]:
+    for item in defined:
+        if not isinstance(item, Mapping) or at(item, _NAMED[path]) is None:
+            raise Refused(f"definition.{path}: every item needs its {_NAMED[path]}")
+    others = {at(item, _NAMED[path]): item for item in defined}
+    merged = []
+    for item in typed:
+        other = others.pop(at(item, _NAMED[path]), None)
+        name = at(item, _NAMED[path])
+        merged.append(item if other is None else _merge(item, other, f"{path}[{name}]", conflicts))
+    return merged + list(others.values())
