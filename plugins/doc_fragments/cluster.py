@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import re
+
 
 class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   kubeconfig:
     description:
-      - How to reach the cluster and log in, as the path of a kubeconfig (several, separated by colons, are merged), as its
-        content in YAML or JSON, or as a dictionary. Exec plugins, token files and client certificates in it work.
+      - How to reach the cluster and log in, as the path of a kubeconfig (several, separated by colons, are merged), as
+        its content in YAML or JSON, or as a dictionary. Exec plugins, token files and client certificates in it work.
       - Without it, and without O(host) and credentials, E(KUBECONFIG), then C(~/.kube/config), then the service account
         of the pod that Ansible runs in are used.
       - A kubeconfig or O(context) given as an option wins over a server that is only named in the environment.
@@ -27,8 +29,8 @@ options:
   host:
     description:
       - URL of the API server, for example V(https://api.cluster.example.com:6443). Without a scheme, C(https) is meant.
-      - With O(api_key), O(username) or O(client_cert), no kubeconfig is read. Otherwise it takes the place of the server
-        in the kubeconfig.
+      - With O(api_key), O(username) or O(client_cert), no kubeconfig is read. Otherwise it takes the place of the
+        server in the kubeconfig.
       - Can also be set with E(K8S_AUTH_HOST), as AWX's OpenShift credential does.
     type: str
   api_key:
@@ -103,37 +105,7 @@ requirements:
   - kubernetes >= 28.1 (Python package)
 """
 
-    # The same environment variables for plugins, which read their options themselves.
-    ENVIRONMENT = r"""
-options:
-  kubeconfig:
-    env: [{name: K8S_AUTH_KUBECONFIG}]
-  context:
-    env: [{name: K8S_AUTH_CONTEXT}]
-  host:
-    env: [{name: K8S_AUTH_HOST}]
-  api_key:
-    env: [{name: K8S_AUTH_API_KEY}]
-  username:
-    env: [{name: K8S_AUTH_USERNAME}]
-  password:
-    env: [{name: K8S_AUTH_PASSWORD}]
-  validate_certs:
-    env: [{name: K8S_AUTH_VERIFY_SSL}]
-  ca_cert:
-    env: [{name: K8S_AUTH_SSL_CA_CERT}]
-  client_cert:
-    env: [{name: K8S_AUTH_CERT_FILE}]
-  client_key:
-    env: [{name: K8S_AUTH_KEY_FILE}]
-  proxy:
-    env: [{name: K8S_AUTH_PROXY}]
-  no_proxy:
-    env: [{name: K8S_AUTH_NO_PROXY}]
-  impersonate_user:
-    env: [{name: K8S_AUTH_IMPERSONATE_USER}]
-  impersonate_groups:
-    env: [{name: K8S_AUTH_IMPERSONATE_GROUPS}]
-  request_timeout:
-    env: [{name: K8S_AUTH_REQUEST_TIMEOUT}]
-"""
+    # For plugins, which read the environment themselves: C(virtstack.core.cluster.plugin).
+    PLUGIN = re.sub(
+        r"      - Can also be set with E\((\w+)\)[^\n]*\n(?=    type:)", r"    env: [{name: \1}]\n", DOCUMENTATION
+    )

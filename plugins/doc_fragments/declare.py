@@ -11,8 +11,8 @@ class ModuleDocFragment:
 options:
   force_conflicts:
     description:
-      - Whether to take over fields that another field manager declares with other values (a GitOps tool, say). By default
-        that is an error that names the manager and the fields.
+      - Whether to take over fields that another field manager declares with other values (a GitOps tool, say). By
+        default that is an error that names the manager and the fields.
       - Fields that others merely updated (the console, C(virtctl), C(kubectl edit)) take the declared value either way.
     type: bool
     default: false

@@ -17,7 +17,8 @@ options:
     default: false
   wait_timeout:
     description:
-      - Seconds to wait with O(wait=true). When they are over, the task fails with what was seen last. Must be at least 0.
+      - Seconds to wait with O(wait=true). When they are over, the task fails with what was seen last. Must be 0
+        or more.
     type: int
     default: 300
 """
