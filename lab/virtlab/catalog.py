@@ -77,6 +77,21 @@ class Catalog:
         versions: list[Object] = definition.get("spec", {}).get("versions", [])
         return next((version for version in versions if version["name"] == resource.version), {})
 
+    def schema(self, resource: Resource) -> Object | None:
+        """The schema that the CRD carries itself."""
+        schema: Object | None = (self.version_of(resource).get("schema") or {}).get("openAPIV3Schema")
+        return schema
+
+    def columns(self, resource: Resource) -> list[Object] | None:
+        """The CRD's additional printer columns, None where it declares none."""
+        columns: list[Object] | None = self.version_of(resource).get("additionalPrinterColumns")
+        return columns
+
+    def selectable(self, resource: Resource) -> tuple[str, ...]:
+        """Fields, besides name and namespace, that a field selector may name."""
+        fields = self.version_of(resource).get("selectableFields") or ()
+        return tuple(field["jsonPath"].lstrip(".") for field in fields)
+
     def _observe(self, event: Event) -> None:
         if event.key != CRD_KEY:
             return

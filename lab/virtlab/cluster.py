@@ -1,38 +1,58 @@
-"""The API machinery: every read and write, whether it comes over HTTP or from a controller, goes through a Cluster.
-
-A write runs the one pipeline of kube-apiserver: decode, prune and default; managed fields; mutating admission; metadata
-and schema validation; validating admission; store.
-"""
+"""The API machinery: every read and write, whether it comes over HTTP or from a controller, goes through a Cluster."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from virtlab import objectmeta
-from virtlab.admission import registry as admission
+import orjson
+
+from virtlab import builtin_kinds, deletion, writes
 from virtlab.catalog import Catalog
 from virtlab.clock import Clock
-from virtlab.operation import SYSTEM, Operation, User
-from virtlab.patches import copied
+from virtlab.conversion import convert
+from virtlab.faults import Faults
+from virtlab.fields import Fields
+from virtlab.operation import SYSTEM, User
+from virtlab.patches import PatchError, apply_json_patch, copied, merge
 from virtlab.resource import Object, Resource
 from virtlab.selectors import selector
-from virtlab.status import StatusError, already_exists, bad_request, conflict, invalid, not_found
-from virtlab.store import Store
+from virtlab.status import Cause, StatusError, bad_request, conflict, not_found
+from virtlab.store import Entry, Store
+from virtlab.strategies import created_on_update
+from virtlab.writes import Write
 
-MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
+if TYPE_CHECKING:
+    from virtlab.auth.authentication import Authenticator
+    from virtlab.auth.rbac import Authorizer
+    from virtlab.schema.cache import Schemas
 
 
 class Cluster:
     """One cluster. Objects that come out belong to the store: copy before editing."""
 
-    def __init__(self, store: Store, catalog: Catalog, *, clock: Clock | None = None, seed: int | None = None) -> None:
+    authenticator: Authenticator
+    authorizer: Authorizer
+    ca_certificate: str = ""  # PEM, as kube-root-ca.crt carries it
+
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog,
+        *,
+        schemas: Schemas | None = None,
+        clock: Clock | None = None,
+        faults: Faults | None = None,
+        seed: int | None = None,
+    ) -> None:
         self.store = store
         self.catalog = catalog
+        self.schemas = schemas
         self.clock = clock or Clock()
         self.random = random.Random(seed)
+        self.faults = faults or Faults(self.random)
+        self.fields = Fields(self)
         catalog.follow(store)
 
     # Reading
@@ -40,6 +60,13 @@ class Cluster:
     def resource(self, qualified: str) -> Resource | None:
         """The resource in the version it is stored in; None when it is not served."""
         return self.catalog.storage(qualified)
+
+    def structure(self, resource: Resource) -> Object | None:
+        """The schema that describes the resource; None when nothing does."""
+        known = self.schemas.structure(resource) if self.schemas is not None else None
+        if known is not None or not resource.custom:
+            return known
+        return self.catalog.schema(resource)
 
     def find(self, resource: Resource, name: str, namespace: str | None = None) -> Object | None:
         entry = self.store.find(resource.key, namespace if resource.namespaced else None, name)
@@ -56,15 +83,32 @@ class Cluster:
         self, resource: Resource, namespace: str | None = None, *, label_selector: str = "", field_selector: str = ""
     ) -> list[Object]:
         """Everything of the resource (in one namespace) that both selectors select, ordered by namespace and name."""
-        selects = selector(resource, label_selector, field_selector)
+        selects = selector(resource, label_selector, field_selector, self.catalog.selectable(resource))
         objects = [self.converted(entry.object, resource) for entry in self.store.entries(resource.key, namespace)]
         return objects if selects is None else [obj for obj in objects if selects(obj)]
 
     def converted(self, obj: Object, resource: Resource) -> Object:
         """C(obj) in the version of C(resource)."""
-        if obj.get("apiVersion") == resource.api_version:
-            return obj
-        return {**obj, "apiVersion": resource.api_version}
+        return obj if obj["apiVersion"] == resource.api_version else convert(obj, resource)
+
+    def entry_converter(self, resource: Resource) -> Callable[[Entry], bytes] | None:
+        """How an entry becomes JSON in this version where the cached text will not do."""
+        storage = self.resource(resource.qualified)
+        if storage is None or storage.version == resource.version:
+            return None
+        return lambda entry: orjson.dumps(self.converted(entry.object, resource))
+
+    def reached(self, version: str) -> None:
+        """Raises 504 for a resourceVersion that lies ahead, 400 for one that is none."""
+        if version in ("", "0"):
+            return
+        if not version.isdigit():
+            text = f'Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax'
+            raise bad_request(f"resourceVersion: {text}")
+        if int(version) > self.store.version:
+            cause = Cause("Too large resource version", None, "ResourceVersionTooLarge")
+            message = f"Timeout: Too large resource version: {version}, current: {self.store.version}"
+            raise StatusError(504, message, "Timeout", {"retryAfterSeconds": 1}, (cause,), {"Retry-After": "1"})
 
     # Writing
 
@@ -78,28 +122,38 @@ class Cluster:
         manager: str = "",
         dry_run: bool = False,
         field_validation: str = "Warn",
+        problems: Sequence[str] = (),
         warnings: list[str] | None = None,
     ) -> Object:
+        write = Write(user, manager, dry_run, field_validation, problems, [] if warnings is None else warnings)
+        return writes.create(self, resource, obj, namespace, write)
+
+    def replace(
+        self,
+        resource: Resource,
+        obj: Object,
+        *,
+        namespace: str | None = None,
+        subresource: str | None = None,
+        user: User = SYSTEM,
+        manager: str = "",
+        dry_run: bool = False,
+        field_validation: str = "Warn",
+        problems: Sequence[str] = (),
+        warnings: list[str] | None = None,
+    ) -> tuple[Object, bool]:
+        """PUT: the object as it is then, and whether that created it, which few kinds allow."""
+        write = Write(user, manager, dry_run, field_validation, problems, [] if warnings is None else warnings)
         new = copied(obj)
         new["apiVersion"], new["kind"] = resource.api_version, resource.kind
-        metadata = new.setdefault("metadata", {})
-        if resource.namespaced:
-            metadata["namespace"] = namespace or metadata.get("namespace")
-        objectmeta.fill(metadata, self.clock, self.random)
-        metadata["generation"] = 1
-        operation = Operation(
-            self, "CREATE", resource, metadata.get("namespace"), metadata.get("name", ""), new, None, user, None, dry_run
-        )
-        admission.mutate(operation)
-        causes = objectmeta.problems(resource, metadata)
-        if causes:
-            raise invalid(resource, metadata.get("name", ""), causes)
-        admission.validate(operation)
-        live = self.find(resource, metadata["name"], namespace)
-        if live is not None:
-            deleting = "deletionTimestamp" in live["metadata"]
-            raise already_exists(resource, metadata["name"], "object is being deleted: " if deleting else "")
-        return new if dry_run else self.store.put(resource.key, new)
+        writes.decode(self, resource, new, write, writes.strict_error(resource))
+        name = new["metadata"]["name"]
+        live = self.find(resource, name, namespace)
+        if live is None:
+            if subresource or not created_on_update(resource):
+                raise not_found(resource, name)
+            return writes.create(self, resource, new, namespace, write), True
+        return writes.update(self, resource, live, new, subresource, write), False
 
     def update(
         self,
@@ -113,21 +167,118 @@ class Cluster:
         field_validation: str = "Warn",
         warnings: list[str] | None = None,
     ) -> Object:
+        return self.replace(
+            resource,
+            obj,
+            namespace=obj["metadata"].get("namespace"),
+            subresource=subresource,
+            user=user,
+            manager=manager,
+            dry_run=dry_run,
+            field_validation=field_validation,
+            warnings=warnings,
+        )[0]
+
+    def patched(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None,
+        patch: Any,
+        kind: str,
+        *,
+        subresource: str | None = None,
+        user: User = SYSTEM,
+        manager: str = "",
+        force: bool = False,
+        dry_run: bool = False,
+        field_validation: str = "Warn",
+        warnings: list[str] | None = None,
+    ) -> tuple[Object, bool]:
+        """PATCH; C(kind) is json, merge, strategic or apply. The object, and whether an apply created it."""
+        write = Write(user, manager, dry_run, field_validation, (), [] if warnings is None else warnings)
+        live = self.find(resource, name, namespace)
+        if kind == "apply":
+            return self._applied(resource, name, namespace, live, patch, force, subresource, write)
+        if live is None:
+            raise not_found(resource, name)
+        new = self._changed(resource, live, patch, kind)
+        new["apiVersion"], new["kind"] = resource.api_version, resource.kind
+        writes.decode(self, resource, new, write, writes.strict_patch_error)
+        return writes.update(self, resource, live, new, subresource, write), False
+
+    def patch(
+        self, resource: Resource, name: str, namespace: str | None, patch: Any, patch_type: str = "merge", **how: Any
+    ) -> Object:
+        """C(patched) for whoever knows that the object is there."""
+        return self.patched(resource, name, namespace, patch, patch_type, **how)[0]
+
+    def apply(
+        self, resource: Resource, obj: Object, *, manager: str, force: bool = False, **how: Any
+    ) -> Object:
+        """Server-side apply."""
         metadata = obj["metadata"]
-        live = self.get(resource, metadata["name"], metadata.get("namespace"))
-        new = copied(obj)
-        version = metadata.get("resourceVersion")
-        if version and version != live["metadata"]["resourceVersion"]:
-            raise conflict(resource, metadata["name"], MODIFIED)
-        if subresource == "status":
-            new = {**live, "status": new.get("status", {})}
-        objectmeta.carry_over(new["metadata"], live["metadata"])
-        new["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
-        if new == live or dry_run:
-            return new
-        if live["metadata"].get("deletionTimestamp") and not new["metadata"].get("finalizers"):
-            return self.store.remove(resource.key, metadata.get("namespace"), metadata["name"], new)
-        return self.store.put(resource.key, new)
+        name, namespace = metadata["name"], metadata.get("namespace")
+        return self.patched(resource, name, namespace, obj, "apply", manager=manager, force=force, **how)[0]
+
+    def _changed(self, resource: Resource, live: Object, patch: Any, kind: str) -> Object:
+        try:
+            match kind:
+                case "json":
+                    new = apply_json_patch(live, patch)
+                case "merge":
+                    new = merge(copied(live), patch)
+                case _:
+                    from virtlab.apply import strategic
+
+                    new = strategic.merge(copied(live), patch, self.structure(resource) or {})
+        except PatchError:
+            raise StatusError(422, "the server rejected our request due to an error in our request", "Invalid") from None
+        if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
+            raise bad_request("the patched object has no metadata")
+        return new
+
+    def _applied(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None,
+        live: Object | None,
+        patch: Object,
+        force: bool,
+        subresource: str | None,
+        write: Write,
+    ) -> tuple[Object, bool]:
+        self._check_applied(resource, name, namespace, patch)
+        write.applied = True
+        metadata = patch.get("metadata") or {}
+        if live is None:
+            if metadata.get("uid"):
+                why = f"uid mismatch: the provided object specified uid {metadata['uid']}, and no existing object was found"
+                raise conflict(resource, name, why)
+            if subresource:
+                raise not_found(resource, name)
+        new = self.fields.applied(resource, live, patch, write.manager, force, subresource)
+        new["metadata"].setdefault("name", name)
+        if live is None:
+            return writes.create(self, resource, new, namespace, write), True
+        writes.decode(self, resource, new, write, writes.strict_patch_error)
+        return writes.update(self, resource, live, new, subresource, write), False
+
+    def _check_applied(self, resource: Resource, name: str, namespace: str | None, patch: Object) -> None:
+        version, kind = patch.get("apiVersion", ""), patch.get("kind", "")
+        if (version, kind) != (resource.api_version, resource.kind):
+            raise bad_request(f"invalid object type: {version or '/'}, Kind={kind}")
+        metadata = patch.get("metadata") or {}
+        if metadata.get("managedFields"):
+            raise bad_request("metadata.managedFields must be nil")
+        named = metadata.get("name")
+        if named and named != name:
+            raise bad_request(f"the name of the object ({named}) does not match the name on the URL ({name})")
+        if metadata.get("namespace") and metadata["namespace"] != (namespace or ""):
+            raise bad_request(
+                f"the namespace of the object ({metadata['namespace']}) does not match the namespace on the URL ({namespace or ''})"
+            )
 
     def delete(
         self,
@@ -138,15 +289,13 @@ class Cluster:
         options: Mapping[str, Any] | None = None,
         user: User = SYSTEM,
         dry_run: bool = False,
+        warnings: list[str] | None = None,
     ) -> Object:
-        live = self.get(resource, name, namespace)
-        if live["metadata"].get("finalizers"):
-            new = copied(live)
-            new["metadata"].setdefault("deletionTimestamp", self.clock.stamp())
-            new["metadata"].setdefault("deletionGracePeriodSeconds", 0)
-            return self.store.put(resource.key, new)
-        self.store.remove(resource.key, namespace, name)
-        return live
+        """The object while something holds it, else a Status; raises a 404."""
+        write = Write(user, dry_run=dry_run, warnings=[] if warnings is None else warnings)
+        return deletion.delete(self, resource, self.get(resource, name, namespace), options or {}, write)
+
+    # Conveniences for controllers
 
     def update_status(
         self,
@@ -160,6 +309,38 @@ class Cluster:
         """Copy the live object, let C(edit) change the copy, write it if it differs."""
         new = copied(self.get(resource, name, namespace))
         edit(new)
-        return self.update(
-            resource, new, subresource="status" if "status" in resource.subresources else None, manager=manager
+        subresource = "status" if "status" in resource.subresources else None
+        return self.update(resource, new, subresource=subresource, manager=manager)
+
+    def finalize_namespace(self, name: str) -> None:
+        """Take the cluster's own finalizer off a namespace, which goes if nothing else holds it."""
+        resource = self.resource("namespaces")
+        live = self.find(resource, name) if resource is not None else None
+        if resource is None or live is None:
+            return
+        new = copied(live)
+        new["spec"].pop("finalizers", None)
+        if writes.is_over(resource, new):
+            self.removed(resource, new)
+        elif new != live:
+            self.stored(resource, new)
+
+    def event(self, involved: Object, type: str, reason: str, message: str, component: str) -> None:
+        """A core/v1 Event about C(involved); the same once more only counts up."""
+        builtin_kinds.record_event(self, involved, type, reason, message, component)
+
+    # The last step
+
+    def stored(self, resource: Resource, obj: Object) -> Object:
+        """Put C(obj) into the store in its storage version; returns it in the version it came in."""
+        storage = self.resource(resource.qualified) or resource
+        return self.converted(self.store.put(resource.key, self.converted(obj, storage)), resource)
+
+    def removed(self, resource: Resource, obj: Object) -> Object:
+        """Take the object out of the store; C(obj) is its last state."""
+        storage = self.resource(resource.qualified) or resource
+        metadata = obj["metadata"]
+        last = self.store.remove(
+            resource.key, metadata.get("namespace"), metadata["name"], self.converted(obj, storage)
         )
+        return self.converted(last, resource)

@@ -32,9 +32,11 @@ class StatusError(Exception):
     details: dict[str, Any] = field(default_factory=dict)
     causes: tuple[Cause, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def body(self) -> dict[str, Any]:
-        status: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+        status: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": dict(self.metadata)}
+        status["status"] = "Failure"
         status["message"] = self.message
         if self.reason is not None:
             status["reason"] = self.reason

@@ -1,0 +1,1 @@
+"""HTTP in front of the cluster: what kube-apiserver's handlers do."""

@@ -1,0 +1,208 @@
+"""The HTTP server: who asks, what for, may they, and which handler answers."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from virtlab.api import control, crud, discovery, errors, lists, negotiation
+from virtlab.api.crud import Request, Result
+from virtlab.api.forms import entry_encoder, listed, marker, shown
+from virtlab.api.paths import Target, parse
+from virtlab.api.watch import Watch
+from virtlab.auth.attributes import Attributes
+from virtlab.auth.authentication import impersonate
+from virtlab.cluster import Cluster
+from virtlab.operation import User
+from virtlab.resource import Resource
+from virtlab.status import StatusError, not_found
+from virtlab.subresources.registry import Action, Answer, Call, actions
+
+log = logging.getLogger(__name__)
+
+BODY_LIMIT = 3 * 1024 * 1024
+Handler = Callable[[Request], Result]
+HANDLERS: dict[str, Handler] = {
+    "get": crud.get,
+    "create": crud.create,
+    "update": crud.update,
+    "patch": crud.patch,
+    "delete": crud.delete,
+    "deletecollection": crud.delete_collection,
+}
+STORED_SUBRESOURCES = frozenset({"status", "scale"})
+
+
+class Server:
+    """Answers requests for one cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.watches: set[Watch] = set()
+        self.discovery = discovery.Discovery(cluster)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._answer(request)
+        except StatusError as error:
+            return self._stamped(errors.failure(error, _error_type(request)))
+        except (ConnectionError, web.HTTPException):
+            raise
+        except Exception as error:
+            log.exception("%s %s", request.method, request.path_qs)
+            text = f"Internal error occurred: {error}"
+            return self._stamped(errors.failure(StatusError(500, text, "InternalError")))
+
+    def _stamped(self, response: web.Response) -> web.Response:
+        response.headers["Audit-Id"] = str(uuid.uuid4())
+        response.headers.setdefault("Cache-Control", "no-cache, private")
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        user = self._user(request)
+        target = parse(request.method, request.path, request.query)
+        if target.path.startswith(control.PREFIX):
+            body = await request.read()
+            return control.answer(self.cluster, user, request.method, target.path, request.query, body)
+        self.cluster.authorizer.require(user, _attributes(target))
+        if not target.is_resource:
+            return self._stamped(self.discovery.answer(target.path, request.headers.get("Accept", "")))
+        if acting := actions(_qualified(target), target.subresource):
+            return await self._act(request, target, user, acting)
+        resource = self.cluster.catalog.find(target.group, target.version, target.plural)
+        if resource is None or (target.namespace and not resource.namespaced and target.plural != "namespaces"):
+            return self._stamped(errors.page_not_found())
+        asked = Request(
+            self.cluster,
+            target,
+            resource,
+            user,
+            request.query,
+            request.headers,
+            await request.read() if request.body_exists else b"",
+            request.query.getall("dryRun", []),
+        )
+        self._check_served(asked)
+        if target.verb == "watch":
+            return await self._watch(request, asked)
+        if target.verb == "list":
+            return self._stamped(self._list(asked))
+        return self._stamped(self._single(asked))
+
+    def _user(self, request: web.BaseRequest) -> User:
+        transport = request.transport
+        tls = transport.get_extra_info("ssl_object") if transport is not None else None
+        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+        user = self.cluster.authenticator.authenticate(request.headers.get("Authorization"), certificate)
+        return impersonate(self.cluster.authorizer, user, request.headers.items())
+
+    def _check_served(self, asked: Request) -> None:
+        """Raises or answers for what the resource does not do."""
+        resource, target = asked.resource, asked.target
+        if target.subresource:
+            if target.subresource not in resource.subresources & STORED_SUBRESOURCES:
+                raise not_found(resource, target.name)
+            return
+        if resource.namespaced and not target.namespace and target.verb not in ("list", "watch"):
+            raise errors.not_supported(resource, target.verb)
+        if target.verb not in resource.verbs and not (target.verb == "update" and not target.name):
+            raise errors.not_supported(resource, target.verb)
+
+    def _single(self, asked: Request) -> web.Response:
+        accept = _accepted(asked)
+        result = HANDLERS[asked.target.verb](asked)
+        body = shown(result.object, asked.resource, self.cluster, accept, asked.query)
+        headers = CIMultiDict([("Content-Type", accept.media_type), *errors.warning_header(asked.warnings)])
+        return web.Response(status=result.code, body=body, headers=headers)
+
+    def _list(self, asked: Request) -> web.Response:
+        accept = _accepted(asked)
+        page = lists.page(asked)
+        body = listed(page, asked.resource, self.cluster, accept, asked.query)
+        return web.Response(body=body, headers={"Content-Type": accept.media_type})
+
+    async def _watch(self, request: web.BaseRequest, asked: Request) -> web.StreamResponse:
+        accept = _accepted(asked)
+        encode = entry_encoder(asked.resource, self.cluster, accept, asked.query)
+        watch = Watch(asked, encode, marker(accept))
+        response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        self.watches.add(watch)
+        try:
+            async for line in watch.lines():
+                await response.write(line)
+        finally:
+            self.watches.discard(watch)
+        await response.write_eof()
+        return response
+
+    async def _act(
+        self, request: web.BaseRequest, target: Target, user: User, acting: list[Action]
+    ) -> web.StreamResponse:
+        resource = self.cluster.catalog.find(target.group, target.version, target.plural) or Resource(
+            target.group, target.version, acting[0].kind, target.plural, custom=False
+        )
+        chosen = next((action for action in acting if request.method in action.methods), None)
+        if chosen is None:
+            methods = {method for action in acting for method in action.methods}
+            return self._stamped(errors.method_not_allowed(methods))
+        call = Call(
+            self.cluster,
+            resource,
+            target.subresource,
+            request.method,
+            target.namespace or None,
+            target.name,
+            await request.read() if request.body_exists else b"",
+            request.query,
+            request.headers,
+            user,
+        )
+        return self._stamped(_answered(chosen.handler(call)))
+
+
+def _answered(answer: Answer) -> web.Response:
+    if answer.body is None:
+        return web.Response(status=answer.status)
+    if isinstance(answer.body, (str, bytes)):
+        raw = answer.body.encode() if isinstance(answer.body, str) else answer.body
+        return web.Response(
+            status=answer.status, body=raw, headers={"Content-Type": answer.content_type or errors.PLAIN}
+        )
+    body = negotiation.encoded(answer.body, negotiation.JSON)
+    return web.Response(
+        status=answer.status, body=body, headers={"Content-Type": answer.content_type or negotiation.JSON}
+    )
+
+
+def _accepted(asked: Request) -> negotiation.Accepted:
+    pretty = asked.query.get("pretty", "") in ("true", "1")
+    return negotiation.accepted(asked.headers.get("Accept", ""), asked.resource.custom, pretty=pretty)
+
+
+def _error_type(request: web.BaseRequest) -> str:
+    accept = request.headers.get("Accept", "")
+    return negotiation.YAML if accept.strip().startswith(negotiation.YAML) else negotiation.JSON
+
+
+def _qualified(target: Target) -> str:
+    return f"{target.plural}.{target.group}" if target.group else target.plural
+
+
+def _attributes(target: Target) -> Attributes:
+    if not target.is_resource:
+        return Attributes(target.verb, path=target.path)
+    return Attributes(
+        target.verb,
+        target.group,
+        target.version,
+        target.plural,
+        target.subresource,
+        target.namespace,
+        target.name,
+    )

@@ -1,0 +1,67 @@
+"""/virtlab/: how the lab's own command steers the running server. For the administrator's token alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import orjson
+from aiohttp import web
+
+from virtlab import __version__
+from virtlab.api.errors import page_not_found
+from virtlab.api.negotiation import JSON
+from virtlab.cluster import Cluster
+from virtlab.faults import FaultError
+from virtlab.operation import ADMIN, User
+from virtlab.resource import Object
+from virtlab.status import StatusError, bad_request
+
+PREFIX = "/virtlab/"
+
+
+def answer(cluster: Cluster, user: User, method: str, path: str, query: Mapping[str, str], body: bytes) -> web.Response:
+    if user.name != ADMIN.name:
+        raise StatusError(403, f'forbidden: User "{user.name}" cannot steer the lab', "Forbidden")
+    match method, path.removeprefix(PREFIX).strip("/"):
+        case "GET", "status":
+            return _json(status(cluster))
+        case "GET", "faults":
+            return _json({"faults": cluster.faults.described()})
+        case "POST", "faults":
+            try:
+                fault = cluster.faults.add(**_object(body))
+            except (FaultError, TypeError) as error:
+                raise bad_request(str(error)) from None
+            return _json({"id": fault.id}, 201)
+        case "DELETE", "faults":
+            number = query.get("id")
+            return _json({"cleared": cluster.faults.clear(int(number) if number else None)})
+        case "POST", "expire":
+            cluster.store.expire()
+            return _json({"resourceVersion": str(cluster.store.version)})
+    return page_not_found()
+
+
+def status(cluster: Cluster) -> Object:
+    counts = {f"{plural}.{group}" if group else plural: cluster.store.count((group, plural)) for group, plural in cluster.store.keys()}
+    return {
+        "version": __version__,
+        "resourceVersion": str(cluster.store.version),
+        "timeFactor": cluster.clock.factor,
+        "objects": dict(sorted(counts.items())),
+        "faults": len(cluster.faults.described()),
+    }
+
+
+def _object(body: bytes) -> Object:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise bad_request(str(error)) from None
+    if not isinstance(value, dict):
+        raise bad_request("a JSON object is needed")
+    return value
+
+
+def _json(value: object, code: int = 200) -> web.Response:
+    return web.Response(status=code, body=orjson.dumps(value), headers={"Content-Type": JSON})

@@ -1,0 +1,248 @@
+"""Reads and writes of single objects and the writes of collections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import yaml
+
+from virtlab.api import negotiation
+from virtlab.api.options import delete_options, write_options
+from virtlab.api.paths import Target
+from virtlab.cluster import Cluster
+from virtlab.operation import User
+from virtlab.resource import Object, Resource
+from virtlab.status import StatusError, bad_request
+
+PATCH_TYPES = {
+    "application/json-patch+json": "json",
+    "application/merge-patch+json": "merge",
+    "application/strategic-merge-patch+json": "strategic",
+    "application/apply-patch+yaml": "apply",
+}
+
+
+@dataclass
+class Request:
+    """One authorized request for a resource that is served."""
+
+    cluster: Cluster
+    target: Target
+    resource: Resource
+    user: User
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes = b""
+    dry_run: Sequence[str] = ()
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def namespace(self) -> str | None:
+        return self.target.namespace or None if self.resource.namespaced else None
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("Content-Type", "")
+
+    @property
+    def user_agent(self) -> str:
+        return self.headers.get("User-Agent", "")
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    object: Object
+
+
+def get(request: Request) -> Result:
+    request.cluster.reached(request.query.get("resourceVersion", ""))
+    return Result(200, request.cluster.get(request.resource, request.target.name, request.namespace))
+
+
+def create(request: Request) -> Result:
+    options = write_options("CreateOptions", request.query, request.dry_run, request.user_agent)
+    body = negotiation.decoded(request.body, request.content_type, request.resource)
+    _check_kind(request, body.value)
+    _check_namespace(request, body.value)
+    obj = request.cluster.create(
+        request.resource,
+        body.value,
+        namespace=request.namespace,
+        user=request.user,
+        manager=options.manager,
+        dry_run=options.dry_run,
+        field_validation=options.field_validation,
+        problems=body.problems,
+        warnings=request.warnings,
+    )
+    return Result(201, obj)
+
+
+def update(request: Request) -> Result:
+    if not request.target.name:
+        raise bad_request("name must be provided")
+    options = write_options("UpdateOptions", request.query, request.dry_run, request.user_agent)
+    body = negotiation.decoded(request.body, request.content_type, request.resource)
+    _check_kind(request, body.value)
+    _check_namespace(request, body.value)
+    name = (body.value.get("metadata") or {}).get("name")
+    if name and name != request.target.name:
+        raise bad_request(
+            f"the name of the object ({name}) does not match the name on the URL ({request.target.name})"
+        )
+    body.value.setdefault("metadata", {})["name"] = request.target.name
+    obj, created = request.cluster.replace(
+        request.resource,
+        body.value,
+        namespace=request.namespace,
+        subresource=request.target.subresource or None,
+        user=request.user,
+        manager=options.manager,
+        dry_run=options.dry_run,
+        field_validation=options.field_validation,
+        problems=body.problems,
+        warnings=request.warnings,
+    )
+    return Result(201 if created else 200, obj)
+
+
+def patch(request: Request) -> Result:
+    if not request.target.name:
+        raise bad_request("name must be provided")
+    media_type = negotiation.media_type_of(request.content_type)
+    kind = PATCH_TYPES.get(media_type)
+    if kind is None or (kind == "strategic" and request.resource.custom):
+        raise negotiation.unsupported(
+            name for name, kind in PATCH_TYPES.items() if kind != "strategic" or not request.resource.custom
+        )
+    options = write_options(
+        "PatchOptions", request.query, request.dry_run, request.user_agent, applying=kind == "apply"
+    )
+    value = _patch_body(request, kind)
+    obj, created = request.cluster.patched(
+        request.resource,
+        request.target.name,
+        request.namespace,
+        value,
+        kind,
+        subresource=request.target.subresource or None,
+        user=request.user,
+        manager=options.manager,
+        force=options.force,
+        dry_run=options.dry_run,
+        field_validation=options.field_validation,
+        warnings=request.warnings,
+    )
+    return Result(201 if created else 200, obj)
+
+
+def _patch_body(request: Request, kind: str) -> Any:
+    if kind == "apply":
+        try:
+            value = yaml.safe_load(request.body)
+        except yaml.YAMLError as error:
+            raise bad_request(f"error decoding YAML: {error}") from None
+    else:
+        try:
+            value = orjson.loads(request.body)
+        except orjson.JSONDecodeError:
+            why = negotiation.go_json_error(request.body)
+            raise bad_request(f"error decoding patch: {why}" if kind == "json" else why) from None
+    if kind == "json" and not isinstance(value, list):
+        name = "object" if isinstance(value, dict) else type(value).__name__
+        raise bad_request(
+            f"error decoding patch: json: cannot unmarshal {name} into Go value of type []handlers.jsonPatchOp"
+        )
+    if kind != "json" and not isinstance(value, dict):
+        name = {list: "array", str: "string", bool: "bool"}.get(type(value), "number")
+        raise bad_request(f"json: cannot unmarshal {name} into Go value of type map[string]interface {{}}")
+    return value
+
+
+def delete(request: Request) -> Result:
+    options = _delete_options(request)
+    answer = request.cluster.delete(
+        request.resource,
+        request.target.name,
+        request.namespace,
+        options=options,
+        user=request.user,
+        dry_run=bool(options.get("dryRun")),
+    )
+    return Result(200, answer)
+
+
+def delete_collection(request: Request) -> Result:
+    """Deletes what the selectors select and answers with the list of it."""
+    options = _delete_options(request)
+    cluster, resource = request.cluster, request.resource
+    selected = cluster.list(
+        resource,
+        request.namespace,
+        label_selector=request.query.get("labelSelector", ""),
+        field_selector=request.query.get("fieldSelector", ""),
+    )
+    version = cluster.store.version
+    for obj in selected:
+        try:
+            cluster.delete(
+                resource,
+                obj["metadata"]["name"],
+                obj["metadata"].get("namespace"),
+                options=options,
+                user=request.user,
+                dry_run=bool(options.get("dryRun")),
+            )
+        except StatusError as error:
+            if error.code != 404:
+                raise
+    return Result(
+        200,
+        {
+            "kind": f"{resource.kind}List",
+            "apiVersion": resource.api_version,
+            "metadata": {"resourceVersion": str(version)},
+            "items": selected,
+        },
+    )
+
+
+def _delete_options(request: Request) -> dict[str, Any]:
+    body: Object | None = None
+    if request.body.strip():
+        body = negotiation.decoded(request.body, request.content_type, request.resource).value
+    return delete_options(body, request.query, request.dry_run)
+
+
+def _check_kind(request: Request, obj: Object) -> None:
+    resource = request.resource
+    version, kind = obj.get("apiVersion") or resource.api_version, obj.get("kind") or resource.kind
+    if resource.custom or kind == resource.kind:
+        if version != resource.api_version:
+            raise bad_request(
+                f"the API version in the data ({version}) does not match the expected API version "
+                f"({resource.api_version})"
+            )
+        return
+    if request.target.subresource:
+        return
+    group, _, bare = version.rpartition("/")
+    if request.cluster.catalog.of_kind(group, bare, kind) is None:
+        why = f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
+    else:
+        module = group.partition(".")[0] or "core"
+        why = f"converting ({bare}.{kind}) to ({module}.{resource.kind}): unknown conversion"
+    raise bad_request(f'{kind} in version "{bare}" cannot be handled as a {resource.kind}: {why}')
+
+
+def _check_namespace(request: Request, obj: Object) -> None:
+    metadata = obj.get("metadata")
+    named = metadata.get("namespace") if isinstance(metadata, dict) else None
+    if not named:
+        return
+    if named != (request.namespace or ""):
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")

@@ -1,0 +1,181 @@
+"""Which form of an answer a client accepts, and how a body it sends is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+import yaml
+
+from virtlab.resource import Object, Resource
+from virtlab.status import StatusError, bad_request
+
+JSON, YAML = "application/json", "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+WATCHED = f"{JSON};stream=watch"
+Form = Literal["object", "table", "metadata"]
+FORMS: dict[str, Form] = {
+    "Table": "table",
+    "PartialObjectMetadata": "metadata",
+    "PartialObjectMetadataList": "metadata",
+}
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """C(version) is that of meta.k8s.io for the forms that are none of the resource's own."""
+
+    media_type: str = JSON
+    form: Form = "object"
+    version: str = "v1"
+    pretty: bool = False
+
+
+def accepted(header: str, custom: bool, *, pretty: bool = False) -> Accepted:
+    """The first form in C(Accept) that the server has; raises 406."""
+    clauses = [clause for clause in header.split(",") if clause.strip()]
+    for clause in clauses or ["*/*"]:
+        media_type, *parameters = (part.strip() for part in clause.split(";"))
+        options = dict(parameter.partition("=")[::2] for parameter in parameters)
+        wanted = options.get("as")
+        if wanted is not None and (wanted not in FORMS or options.get("g") != "meta.k8s.io"):
+            continue
+        form: Form = FORMS[wanted] if wanted else "object"
+        version = options.get("v", "v1")
+        if media_type in ("*/*", "application/*", JSON):
+            return Accepted(JSON, form, version, pretty or options.get("pretty") == "1")
+        if media_type == YAML:
+            return Accepted(YAML, form, version)
+    served = [JSON, YAML] if custom else [JSON, YAML, PROTOBUF]
+    raise StatusError(
+        406, f"only the following media types are accepted: {', '.join(served)}", "NotAcceptable"
+    )
+
+
+def encoded(value: Object, media_type: str, pretty: bool = False) -> bytes:
+    if media_type == YAML:
+        return yaml.safe_dump(value, sort_keys=True, allow_unicode=True).encode()
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE if pretty else 0)
+
+
+def unsupported(types: Iterable[str]) -> StatusError:
+    return StatusError(
+        415,
+        "the body of the request was in an unknown format - accepted media types include: " + ", ".join(types),
+        "UnsupportedMediaType",
+    )
+
+
+@dataclass(frozen=True)
+class Body:
+    """C(problems): what strict decoding objects to."""
+
+    value: Any
+    problems: tuple[str, ...] = ()
+
+
+def media_type_of(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def decoded(raw: bytes, content_type: str, resource: Resource) -> Body:
+    """The object in a request's body; raises 400 and 415 in the server's words."""
+    media_type = media_type_of(content_type) or JSON
+    if media_type == YAML:
+        return _yaml(raw, resource)
+    if media_type != JSON:
+        raise unsupported((JSON, YAML, PROTOBUF))
+    return parsed(raw, resource)
+
+
+def parsed(raw: bytes, resource: Resource) -> Body:
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise _unrecognized(raw, resource, go_json_error(raw)) from None
+    if not isinstance(value, dict):
+        name = {list: "array", str: "string", bool: "bool"}.get(type(value), "number")
+        why = f"json: cannot unmarshal {name} into Go value of type struct {{ APIVersion string; Kind string }}"
+        raise _unrecognized(raw, resource, why, "couldn't get version/kind; json parse error: ")
+    return Body(value, tuple(duplicates(raw)))
+
+
+def _unrecognized(
+    raw: bytes, resource: Resource, why: str, prefix: str = "couldn't get version/kind; json parse error: "
+) -> StatusError:
+    text = raw.decode("utf-8", "replace")
+    shown = "<empty>" if not raw else text if len(text) <= 1024 else f"{text[:1024]} [truncated {len(text) - 1024} chars]"
+    return bad_request(f"the object provided is unrecognized (must be of type {resource.kind}): {prefix}{why} ({shown})")
+
+
+def _yaml(raw: bytes, resource: Resource) -> Body:
+    try:
+        value = yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        raise bad_request(f"error converting YAML to JSON: {error}") from None
+    # Dates and the like become the text that JSON would carry.
+    return parsed(json.dumps(value, default=str).encode(), resource)
+
+
+def go_json_error(raw: bytes) -> str:
+    """What encoding/json says of bytes that are no JSON."""
+    text = raw.decode("utf-8", "replace")
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        rest = text[error.pos :]
+        if not rest.strip():
+            return "unexpected end of JSON input"
+        if error.msg == "Extra data":
+            return f"invalid character {_rune(rest.strip()[0])} after top-level value"
+        return f"invalid character {_rune(rest.strip()[0])} {_CONTEXT.get(error.msg, 'looking for beginning of value')}"
+    return "invalid JSON"
+
+
+_CONTEXT = {
+    "Expecting property name enclosed in double quotes": "looking for beginning of object key string",
+    "Expecting ':' delimiter": "after object key",
+    "Expecting ',' delimiter": "after object key:value pair",
+}
+
+
+def _rune(char: str) -> str:
+    return "'\\''" if char == "'" else f"'{char}'" if char.isprintable() else f"'\\u{ord(char):04x}'"
+
+
+def duplicates(raw: bytes) -> list[str]:
+    """C(duplicate field "spec.x") for each key that occurs twice in one object."""
+
+    class Pairs(list[tuple[str, Any]]):
+        pass
+
+    found: list[str] = []
+
+    def walk(value: Any, path: str) -> None:
+        if isinstance(value, Pairs):
+            seen: set[str] = set()
+            for key, item in value:
+                inner = f"{path}.{key}" if path else key
+                if key in seen:
+                    found.append(f'duplicate field "{inner}"')
+                seen.add(key)
+                walk(item, inner)
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                walk(item, f"{path}[{index}]")
+
+    class Suspicion(Exception):
+        pass
+
+    def suspicious(pairs: list[tuple[str, Any]]) -> None:
+        if len({key for key, _ in pairs}) != len(pairs):
+            raise Suspicion
+
+    try:
+        json.loads(raw, object_pairs_hook=suspicious)
+    except Suspicion:
+        walk(json.loads(raw, object_pairs_hook=Pairs), "")
+    return found

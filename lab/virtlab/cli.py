@@ -1,0 +1,284 @@
+"""The command C(virtlab)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from virtlab import __version__
+from virtlab.faults import FIELDS, SUBJECTS
+from virtlab.state import State, default_directory
+
+STOP_SECONDS = 15.0
+NOT_RUNNING = 3  # exit status of `virtlab status`, as for services
+
+
+class Problem(Exception):
+    """Something the user has to know; its text is all that is shown."""
+
+
+def ask(state: State, method: str, path: str, body: Any = None, *, timeout: float = 60) -> Any:
+    """A request to the running server's control endpoint; raises Problem."""
+    if state.pid() is None:
+        raise Problem(f"no lab runs in {state.directory}: virtlab start")
+    request = urllib.request.Request(
+        f"{state.url}/virtlab/{path}",
+        data=None if body is None else json.dumps(body).encode(),
+        method=method,
+        headers={"Authorization": f"Bearer {state.admin_token}", "Content-Type": "application/json"},
+    )
+    context = ssl.create_default_context(cafile=str(state.authority.certificate_file))
+    try:
+        with urllib.request.urlopen(request, timeout=timeout, context=context) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        raise Problem(_message(error)) from None
+    except OSError as error:
+        raise Problem(f"the lab at {state.url} does not answer: {error}") from None
+
+
+def _message(error: urllib.error.HTTPError) -> str:
+    text = error.read().decode("utf-8", "replace")
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"{error.code} {text}"
+
+
+def start(state: State, arguments: argparse.Namespace) -> int:
+    if state.pid() is None:
+        settings = state.settings
+        if arguments.port is not None:
+            settings.port = arguments.port
+        if arguments.time_factor is not None:
+            settings.time_factor = arguments.time_factor
+        if arguments.seed is not None:
+            settings.seed = arguments.seed
+        state.settings = settings
+        _prepare_schemas()
+        _launch(state, arguments.installed)
+    print(state.kubeconfig)
+    if not arguments.quiet:
+        print(f"export KUBECONFIG={state.kubeconfig}", file=sys.stderr)
+        print(f"{state.url} is up; virtlab stop ends it", file=sys.stderr)
+    return 0
+
+
+def _prepare_schemas() -> None:
+    """Fetched once and kept; only the first start of all takes longer."""
+    from virtlab.schema.source import SchemaSourceError, open_schemas
+
+    try:
+        open_schemas(lambda message: print(message, file=sys.stderr)).close()
+    except SchemaSourceError as error:
+        raise Problem(str(error)) from None
+
+
+def _launch(state: State, install: bool) -> None:
+    """Start the server process and wait until it answers."""
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "virtlab", "serve", "--state-dir", str(state.directory), "--ready-fd", str(writing)]
+    if install:
+        command.append("--installed")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(writing,),
+        start_new_session=True,
+        env=environment,
+        cwd="/",
+    )
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        if pipe.read(5) == "ready":
+            return
+    process.wait(STOP_SECONDS)
+    lines = state.log.read_text().strip().splitlines() if state.log.exists() else []
+    raise Problem(f"the lab did not start: {lines[-1] if lines else 'no reason given'}\nsee {state.log}")
+
+
+def serve(state: State, arguments: argparse.Namespace) -> int:
+    from virtlab import daemon
+
+    daemon.detach(state)
+
+    def ready() -> None:
+        with os.fdopen(arguments.ready_fd, "w") as pipe:
+            pipe.write("ready")
+
+    daemon.serve(state.directory, ready, install=arguments.installed)
+    return 0
+
+
+def stop(state: State, arguments: argparse.Namespace) -> int:
+    pid = state.pid()
+    if pid is None:
+        return 0
+    os.kill(pid, signal.SIGTERM)
+    if not state.wait_stopped(STOP_SECONDS):
+        os.kill(pid, signal.SIGKILL)
+        state.wait_stopped(STOP_SECONDS)
+    return 0
+
+
+def status(state: State, arguments: argparse.Namespace) -> int:
+    pid = state.pid()
+    if pid is None:
+        print(f"not running ({state.directory})")
+        return NOT_RUNNING
+    found = ask(state, "GET", "status")
+    if arguments.json:
+        print(json.dumps({"pid": pid, "url": state.url, "kubeconfig": str(state.kubeconfig), **found}))
+        return 0
+    objects = found["objects"]
+    print(f"running: {state.url} (process {pid}, virtlab {found['version']})")
+    print(f"kubeconfig: {state.kubeconfig}")
+    print(f"time factor: {found['timeFactor']:g}; {sum(objects.values())} objects; {found['faults']} faults")
+    for name in ("nodes", "namespaces", "virtualmachines.kubevirt.io", "virtualmachineinstances.kubevirt.io"):
+        print(f"  {name}: {objects.get(name, 0)}")
+    return 0
+
+
+def reset(state: State, arguments: argparse.Namespace) -> int:
+    """Empties the lab: every object goes, keys, token and port stay."""
+    was_running = state.pid() is not None
+    stop(state, arguments)
+    for path in state.directory.glob(f"{state.database.name}*"):
+        path.unlink()
+    if was_running:
+        _launch(state, False)
+    return 0
+
+
+def kubeconfig(state: State, arguments: argparse.Namespace) -> int:
+    if not state.kubeconfig.exists():
+        raise Problem(f"no lab was ever started in {state.directory}: virtlab start")
+    if arguments.content:
+        shutil.copyfileobj(state.kubeconfig.open(), sys.stdout)
+    else:
+        print(state.kubeconfig)
+    return 0
+
+
+def load(state: State, arguments: argparse.Namespace) -> int:
+    wanted = {"vms": arguments.vms, "running": arguments.running, "namespaces": arguments.namespaces}
+    print(json.dumps(ask(state, "POST", "load", wanted, timeout=600)))
+    return 0
+
+
+def fault(state: State, arguments: argparse.Namespace) -> int:
+    match arguments.action:
+        case "add":
+            fields = {name: value for name in FIELDS if (value := getattr(arguments, name, None)) is not None}
+            print(ask(state, "POST", "faults", fields)["id"])
+        case "list":
+            for rule in ask(state, "GET", "faults")["faults"]:
+                print(json.dumps(rule))
+        case "clear":
+            query = "" if arguments.id is None else f"?id={arguments.id}"
+            print(ask(state, "DELETE", f"faults{query}")["cleared"])
+    return 0
+
+
+def expire(state: State, arguments: argparse.Namespace) -> int:
+    ask(state, "POST", "expire")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="virtlab", description="A virtualization cluster for one machine.")
+    top.add_argument("--version", action="version", version=__version__)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--state-dir", type=Path, default=None, help="the lab's directory (VIRTLAB_HOME, else below XDG_STATE_HOME)"
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[State, argparse.Namespace], int], text: str | None) -> argparse.ArgumentParser:
+        # A command without a text is for the lab itself and not shown.
+        added = commands.add_parser(name, parents=[common], **({"help": text} if text else {}))
+        added.set_defaults(run=run)
+        return added
+
+    starting = command("start", start, "start the lab and print its kubeconfig's path")
+    starting.add_argument("--port", type=int, help="port on the loopback interface (default: a free one, kept)")
+    starting.add_argument("--time-factor", type=_factor, help="how long things take: 1 realistic, 0.1 a tenth, 0 no time")
+    starting.add_argument("--installed", action="store_true", help="with the operator installed and ready")
+    starting.add_argument("--seed", type=int, help="make generated names and addresses repeatable")
+    starting.add_argument("--quiet", action="store_true", help="print nothing but the path")
+    command("stop", stop, "stop the lab; its state stays")
+    showing = command("status", status, "show whether the lab runs and what it holds")
+    showing.add_argument("--json", action="store_true", help="as JSON")
+    command("reset", reset, "take every object out of the lab")
+    config = command("kubeconfig", kubeconfig, "print the path of the lab's kubeconfig")
+    config.add_argument("--content", action="store_true", help="print what is in it")
+    loading = command("load", load, "fill the lab with VMs")
+    loading.add_argument("--vms", type=_count, default=10_000, help="how many VMs (10000)")
+    loading.add_argument("--running", type=_count, default=5_000, help="how many of them run (5000)")
+    loading.add_argument("--namespaces", type=_count, default=200, help="over how many namespaces (200)")
+    command("expire", expire, "forget all history: watches and pages from before get 410")
+    _add_faults(command("fault", fault, "make the lab misbehave by rule"), common)
+    serving = command("serve", serve, None)
+    serving.add_argument("--ready-fd", type=int, required=True)
+    serving.add_argument("--installed", action="store_true")
+    return top
+
+
+def _add_faults(top: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    actions = top.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add = actions.add_parser("add", parents=[common], help="add a rule and print its number")
+    add.add_argument("subject", choices=SUBJECTS, nargs="?", default="request", help="what the rule is about")
+    add.add_argument("--verb", help="API verbs, comma-separated: get,list,watch,create,update,patch,delete")
+    add.add_argument("--path", help="regular expression: URL path, or namespace/name of a VM or volume")
+    add.add_argument("--user", help="regular expression: user name")
+    add.add_argument("--count", type=int, help="use the rule so often, then drop it (always)")
+    add.add_argument("--probability", type=float, help="0 to 1 (1)")
+    add.add_argument("--latency", type=float, help="seconds before the answer")
+    add.add_argument("--code", type=int, help="answer with this status")
+    add.add_argument("--reason", help="the Status' reason")
+    add.add_argument("--message", help="the Status' message, or why an import or scheduling fails")
+    add.add_argument("--retry-after", type=int, help="seconds in the Retry-After header")
+    add.add_argument("--drop", choices=("before", "after"), help="cut the connection before or after the request is done")
+    add.add_argument("--slow", type=float, help="seconds between chunks of the answer")
+    add.add_argument("--lifetime", type=int, help="seconds that tokens last")
+    actions.add_parser("list", parents=[common], help="show the rules")
+    clear = actions.add_parser("clear", parents=[common], help="drop one rule, or all")
+    clear.add_argument("id", type=int, nargs="?", help="the rule's number")
+
+
+def _factor(text: str) -> float:
+    value = float(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parsed = parser().parse_args(arguments)
+    state = State(parsed.state_dir or default_directory())
+    try:
+        return int(parsed.run(state, parsed))
+    except Problem as problem:
+        print(f"virtlab: {problem}", file=sys.stderr)
+        return 1

@@ -1,0 +1,251 @@
+"""The write pipeline of kube-apiserver, step by step, for creates and updates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import orjson
+
+from virtlab import objectmeta, strategies
+from virtlab.admission import registry as admission
+from virtlab.goformat import quoted
+from virtlab.operation import SYSTEM, Operation, User
+from virtlab.patches import copied
+from virtlab.resource import Object, Resource
+from virtlab.schema import structural, validation
+from virtlab.status import Cause, StatusError, already_exists, bad_request, conflict, invalid, not_found
+
+if TYPE_CHECKING:
+    from virtlab.cluster import Cluster
+
+MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
+NAMESPACES = ("", "namespaces")
+
+
+@dataclass
+class Write:
+    """How a write is to be done. C(problems): what strict decoding of the body already objected to."""
+
+    user: User = SYSTEM
+    manager: str = ""
+    dry_run: bool = False
+    field_validation: str = "Warn"
+    problems: Sequence[str] = ()
+    warnings: list[str] = field(default_factory=list)
+    applied: bool = False
+
+
+def create(cluster: Cluster, resource: Resource, obj: Object, namespace: str | None, write: Write) -> Object:
+    new = copied(obj)
+    new["apiVersion"], new["kind"] = resource.api_version, resource.kind
+    metadata = new.get("metadata")
+    if not isinstance(metadata, dict):
+        metadata = new["metadata"] = {}
+    if resource.namespaced:
+        metadata["namespace"] = namespace or metadata.get("namespace") or ""
+    else:
+        metadata.pop("namespace", None)
+    decode(cluster, resource, new, write, strict_error(resource))
+    managed = metadata.pop("managedFields", None) if write.applied else None
+    objectmeta.fill(metadata, cluster.clock, cluster.random)
+    strategies.prepare_create(cluster, resource, new)
+    if managed:
+        metadata["managedFields"] = managed
+    else:
+        new = cluster.fields.updated(resource, None, new, write.manager, None)
+    name = new["metadata"].get("name", "")
+    _require_open_namespace(cluster, resource, new["metadata"].get("namespace"), name)
+    operation = Operation(
+        cluster,
+        "CREATE",
+        resource,
+        new["metadata"].get("namespace"),
+        name,
+        new,
+        None,
+        write.user,
+        None,
+        write.dry_run,
+        warnings=write.warnings,
+    )
+    admission.mutate(operation)
+    assert operation.object is not None
+    new = operation.object
+    _validate(cluster, resource, new, None)
+    admission.validate(operation)
+    live = cluster.store.find(resource.key, new["metadata"].get("namespace"), name)
+    if live is not None:
+        deleting = "deletionTimestamp" in live.object["metadata"]
+        raise already_exists(resource, name, "object is being deleted: " if deleting else "")
+    return new if write.dry_run else cluster.stored(resource, new)
+
+
+def decode(
+    cluster: Cluster, resource: Resource, obj: Object, write: Write, refuse: Callable[[Object, str], StatusError]
+) -> None:
+    """Prune unknown fields and fill in defaults, in place; C(refuse) makes the error of strict validation."""
+    schema = cluster.structure(resource)
+    if schema is None:
+        return
+    strategies.check_types(resource, schema, obj)
+    if write.field_validation == "Strict":
+        original = copied(obj)
+    unknown = [f'unknown field "{path}"' for path in structural.prune(schema, obj)]
+    problems = [*write.problems, *unknown]
+    if problems and write.field_validation == "Strict":
+        raise refuse(original, ", ".join(problems))
+    if write.field_validation == "Warn":
+        write.warnings += problems
+    strategies.convert_input(resource, obj)
+    if resource.custom:
+        structural.default(schema, obj)
+
+
+def strict_error(resource: Resource) -> Callable[[Object, str], StatusError]:
+    def refuse(obj: Object, problems: str) -> StatusError:
+        return bad_request(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
+            f"strict decoding error: {problems}"
+        )
+
+    return refuse
+
+
+def strict_patch_error(obj: Object, problems: str) -> StatusError:
+    text = orjson.dumps(obj, option=orjson.OPT_SORT_KEYS).decode()
+    cause = Cause(f"Invalid value: {quoted(text)}: strict decoding error: {problems}", "patch", "FieldValueInvalid")
+    return StatusError(422, f' "" is invalid: patch: {cause.message}', "Invalid", {}, (cause,))
+
+
+def _require_open_namespace(cluster: Cluster, resource: Resource, namespace: str | None, name: str) -> None:
+    """NamespaceLifecycle: nothing is created in a namespace that is missing or going."""
+    if not resource.namespaced:
+        return
+    entry = cluster.store.find(NAMESPACES, None, namespace or "")
+    if entry is None:
+        known = cluster.resource("namespaces")
+        assert known is not None
+        raise not_found(known, namespace or "")
+    if entry.object["metadata"].get("deletionTimestamp"):
+        details = {"name": name, "group": resource.group, "kind": resource.plural}
+        raise StatusError(
+            403,
+            f'{resource.qualified} "{name}" is forbidden: unable to create new content in namespace {namespace} '
+            "because it is being terminated",
+            "Forbidden",
+            {key: value for key, value in details.items() if value},
+            (Cause(f"namespace {namespace} is being terminated", "metadata.namespace", "NamespaceTerminating"),),
+        )
+
+
+def _validate(cluster: Cluster, resource: Resource, new: Object, old: Object | None, *, status: bool = False) -> None:
+    metadata = new["metadata"]
+    if old is None:
+        causes = objectmeta.problems(resource, metadata)
+    else:
+        causes = objectmeta.update_problems(resource, metadata, old["metadata"])
+    if not status:
+        causes += strategies.problems(cluster, resource, new, old)
+    schema = cluster.structure(resource) if resource.custom else None
+    if schema is not None:
+        causes += validation.validate(schema, new, old=old, earlier=causes)
+    if causes:
+        raise invalid(resource, metadata.get("name", ""), causes)
+
+
+def update(
+    cluster: Cluster, resource: Resource, live: Object, new: Object, subresource: str | None, write: Write
+) -> Object:
+    """Bring C(live) to C(new), which was decoded already and belongs to this function."""
+    old = live["metadata"]
+    name = old["name"]
+    _check_uid(resource, new["metadata"], old)
+    new = strategies.prepare_update(resource, new, live, subresource)
+    objectmeta.carry_over(new["metadata"], old)
+    if not write.applied:
+        new = cluster.fields.updated(resource, live, new, write.manager, subresource)
+    operation = Operation(
+        cluster,
+        "UPDATE",
+        resource,
+        old.get("namespace"),
+        name,
+        new,
+        live,
+        write.user,
+        subresource,
+        write.dry_run,
+        warnings=write.warnings,
+    )
+    admission.mutate(operation)
+    assert operation.object is not None
+    new = operation.object
+    _check_version(resource, name, new["metadata"], old)
+    new["metadata"]["resourceVersion"] = old["resourceVersion"]
+    if strategies.generation_rises(resource, new, live):
+        new["metadata"]["generation"] = old.get("generation", 0) + 1
+    _validate(cluster, resource, new, live, status=subresource == "status")
+    admission.validate(operation)
+    if unchanged(new, live):
+        return live
+    if write.dry_run:
+        return new
+    if is_over(resource, new):
+        return cluster.removed(resource, new)
+    return cluster.stored(resource, new)
+
+
+def is_over(resource: Resource, obj: Object) -> bool:
+    """Whether an object that is being deleted has nothing left that holds it."""
+    metadata = obj["metadata"]
+    if "deletionTimestamp" not in metadata or metadata.get("finalizers"):
+        return False
+    if resource.key == NAMESPACES and (obj.get("spec") or {}).get("finalizers"):
+        return False
+    return not metadata.get("deletionGracePeriodSeconds")
+
+
+def unchanged(new: Object, live: Object) -> bool:
+    """Whether a write would change nothing but the times of managed fields."""
+    if new == live:
+        return True
+    return _timeless(new) == _timeless(live)
+
+
+def _timeless(obj: Object) -> Object:
+    metadata = obj["metadata"]
+    if "managedFields" not in metadata:
+        return obj
+    entries = [{key: value for key, value in entry.items() if key != "time"} for entry in metadata["managedFields"]]
+    return {**obj, "metadata": {**metadata, "managedFields": entries}}
+
+
+def _check_uid(resource: Resource, new: Object, old: Object) -> None:
+    uid = new.get("uid")
+    if not uid or uid == old["uid"]:
+        return
+    where = f"{resource.group}/{resource.plural}" if resource.group else resource.plural
+    space = f"/{old['namespace']}" if old.get("namespace") else ""
+    raise conflict(
+        resource,
+        old["name"],
+        f"StorageError: invalid object, Code: 4, Key: /registry/{where}{space}/{old['name']}, ResourceVersion: 0, "
+        f"AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {old['uid']}",
+    )
+
+
+def _check_version(resource: Resource, name: str, new: Object, old: Object) -> None:
+    version = new.get("resourceVersion") or "0"
+    if not str(version).isdigit():
+        raise StatusError(500, f"strconv.ParseUint: parsing {quoted(version)}: invalid syntax")
+    if int(version) == 0:
+        if strategies.unconditional_update(resource):
+            return
+        cause = Cause("Invalid value: 0: must be specified for an update", "metadata.resourceVersion", "FieldValueInvalid")
+        message = f'{resource.qualified} "{name}" is invalid: {cause.field}: {cause.message}'
+        details = {"name": name, "group": resource.group, "kind": resource.plural}
+        raise StatusError(422, message, "Invalid", {key: value for key, value in details.items() if value}, (cause,))
+    if str(version) != old["resourceVersion"]:
+        raise conflict(resource, name, MODIFIED)
