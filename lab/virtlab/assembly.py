@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import pkgutil
 from collections.abc import Iterable
@@ -12,14 +11,17 @@ import virtlab.auth
 import virtlab.controllers
 import virtlab.subresources
 from virtlab import bootstrap
+from virtlab.auth import roles
 from virtlab.auth.authentication import Authenticator
 from virtlab.auth.rbac import Authorizer
 from virtlab.auth.tokens import TokenAuthority, generate_key
 from virtlab.catalog import Catalog
 from virtlab.clock import Clock
 from virtlab.cluster import Cluster
+from virtlab.controllers.definitions import CRDS, definitions_of
 from virtlab.controllers.runtime import Controller, Manager
 from virtlab.operation import ADMIN
+from virtlab.schema.kinds import CDI, HYPERCONVERGED, KUBEVIRT, NETWORK_ADDONS, NMSTATE, SSP
 from virtlab.schema.source import open_schemas
 from virtlab.state import State
 from virtlab.store import Store
@@ -68,8 +70,12 @@ def assemble(state: State) -> tuple[Cluster, Manager]:
 
 async def installed(cluster: Cluster) -> None:
     """Install the operator and wait until it is ready."""
-    from virtlab.controllers.hco import install
-
-    await install.install(cluster)
-    while not install.ready(cluster):
-        await asyncio.sleep(0.02)
+    for owner in (HYPERCONVERGED, KUBEVIRT, CDI, SSP, NETWORK_ADDONS, NMSTATE):
+        for definition in definitions_of(cluster, owner):
+            resource = cluster.resource(CRDS)
+            if resource is not None and cluster.find(resource, definition["metadata"]["name"]) is None:
+                cluster.create(resource, definition)
+    for obj in (*roles.kubevirt_roles(), *roles.cdi_roles()):
+        resource = cluster.resource(f"{obj['kind'].lower()}s.rbac.authorization.k8s.io")
+        if resource is not None and cluster.find(resource, obj["metadata"]["name"]) is None:
+            cluster.create(resource, obj)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from virtlab import builtin_kinds, deletion, writes
+from virtlab.apply.strategic import StrategicPatchError, strategic_merge
 from virtlab.catalog import Catalog
 from virtlab.clock import Clock
 from virtlab.conversion import convert
@@ -60,6 +61,11 @@ class Cluster:
     def resource(self, qualified: str) -> Resource | None:
         """The resource in the version it is stored in; None when it is not served."""
         return self.catalog.storage(qualified)
+
+    @property
+    def known_resources(self) -> list[Resource]:
+        """Every resource that has a schema, served at the moment or not."""
+        return self.schemas.resources if self.schemas is not None else []
 
     def structure(self, resource: Resource) -> Object | None:
         """The schema that describes the resource; None when nothing does."""
@@ -229,9 +235,9 @@ class Cluster:
                 case "merge":
                     new = merge(copied(live), patch)
                 case _:
-                    from virtlab.apply import strategic
-
-                    new = strategic.merge(copied(live), patch, self.structure(resource) or {})
+                    new = strategic_merge(self.structure(resource) or {}, live, patch)
+        except StrategicPatchError as error:
+            raise bad_request(str(error)) from None
         except PatchError:
             raise StatusError(422, "the server rejected our request due to an error in our request", "Invalid") from None
         if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
@@ -249,7 +255,7 @@ class Cluster:
         subresource: str | None,
         write: Write,
     ) -> tuple[Object, bool]:
-        self._check_applied(resource, name, namespace, patch)
+        self._check_applied(name, namespace, patch)
         write.applied = True
         metadata = patch.get("metadata") or {}
         if live is None:
@@ -265,20 +271,13 @@ class Cluster:
         writes.decode(self, resource, new, write, writes.strict_patch_error)
         return writes.update(self, resource, live, new, subresource, write), False
 
-    def _check_applied(self, resource: Resource, name: str, namespace: str | None, patch: Object) -> None:
-        version, kind = patch.get("apiVersion", ""), patch.get("kind", "")
-        if (version, kind) != (resource.api_version, resource.kind):
-            raise bad_request(f"invalid object type: {version or '/'}, Kind={kind}")
+    def _check_applied(self, name: str, namespace: str | None, patch: Object) -> None:
         metadata = patch.get("metadata") or {}
-        if metadata.get("managedFields"):
-            raise bad_request("metadata.managedFields must be nil")
-        named = metadata.get("name")
-        if named and named != name:
-            raise bad_request(f"the name of the object ({named}) does not match the name on the URL ({name})")
-        if metadata.get("namespace") and metadata["namespace"] != (namespace or ""):
-            raise bad_request(
-                f"the namespace of the object ({metadata['namespace']}) does not match the namespace on the URL ({namespace or ''})"
-            )
+        checks = (("name", name), ("namespace", namespace or ""))
+        for field, wanted in checks:
+            named = metadata.get(field)
+            if named and named != wanted:
+                raise bad_request(f"the {field} of the object ({named}) does not match the {field} on the URL ({wanted})")
 
     def delete(
         self,

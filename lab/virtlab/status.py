@@ -80,7 +80,7 @@ def invalid(resource: Resource, name: str, causes: Iterable[Cause]) -> StatusErr
     """422 as validation answers it: C(Kind.group "name" is invalid: field: message)."""
     causes = tuple(causes)
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
-    texts = [f"{cause.field}: {cause.message}" for cause in causes]
+    texts = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
     text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     details = {key: value for key, value in (("name", name), ("group", resource.group), ("kind", resource.kind)) if value}
     return StatusError(422, f'{kind} "{name}" is invalid: {text}', "Invalid", details, causes)

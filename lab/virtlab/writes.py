@@ -10,6 +10,7 @@ import orjson
 
 from virtlab import objectmeta, strategies
 from virtlab.admission import registry as admission
+from virtlab.apply.manager import settle_times
 from virtlab.goformat import quoted
 from virtlab.operation import SYSTEM, Operation, User
 from virtlab.patches import copied
@@ -54,7 +55,7 @@ def create(cluster: Cluster, resource: Resource, obj: Object, namespace: str | N
     if managed:
         metadata["managedFields"] = managed
     else:
-        new = cluster.fields.updated(resource, None, new, write.manager, None)
+        cluster.fields.track(resource, None, new, write.manager, None)
     name = new["metadata"].get("name", "")
     _require_open_namespace(cluster, resource, new["metadata"].get("namespace"), name)
     operation = Operation(
@@ -165,7 +166,7 @@ def update(
     new = strategies.prepare_update(resource, new, live, subresource)
     objectmeta.carry_over(new["metadata"], old)
     if not write.applied:
-        new = cluster.fields.updated(resource, live, new, write.manager, subresource)
+        cluster.fields.track(resource, live, new, write.manager, subresource)
     operation = Operation(
         cluster,
         "UPDATE",
@@ -188,7 +189,8 @@ def update(
         new["metadata"]["generation"] = old.get("generation", 0) + 1
     _validate(cluster, resource, new, live, status=subresource == "status")
     admission.validate(operation)
-    if unchanged(new, live):
+    settle_times(live, new)
+    if new == live:
         return live
     if write.dry_run:
         return new
@@ -205,21 +207,6 @@ def is_over(resource: Resource, obj: Object) -> bool:
     if resource.key == NAMESPACES and (obj.get("spec") or {}).get("finalizers"):
         return False
     return not metadata.get("deletionGracePeriodSeconds")
-
-
-def unchanged(new: Object, live: Object) -> bool:
-    """Whether a write would change nothing but the times of managed fields."""
-    if new == live:
-        return True
-    return _timeless(new) == _timeless(live)
-
-
-def _timeless(obj: Object) -> Object:
-    metadata = obj["metadata"]
-    if "managedFields" not in metadata:
-        return obj
-    entries = [{key: value for key, value in entry.items() if key != "time"} for entry in metadata["managedFields"]]
-    return {**obj, "metadata": {**metadata, "managedFields": entries}}
 
 
 def _check_uid(resource: Resource, new: Object, old: Object) -> None:
