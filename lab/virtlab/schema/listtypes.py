@@ -65,6 +65,9 @@ LISTS: dict[tuple[str, str], dict[str, Any]] = {
     },
     **{("Container", field): markers for field, markers in _CONTAINER.items()},
     **{("EphemeralContainer", field): markers for field, markers in _CONTAINER.items()},
+    # A key that may be left out counts with its default.
+    ("ContainerPort", "protocol"): {"default": "TCP"},
+    ("ServicePort", "protocol"): {"default": "TCP"},
     ("ContainerStatus", "allocatedResourcesStatus"): _map("name"),
     ("ContainerStatus", "volumeMounts"): _map("mountPath"),
     ("CSIDriverSpec", "volumeLifecycleModes"): _SET_REPLACED,
