@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -67,12 +67,14 @@ def declare(
     check_mode: bool = False,
     force_conflicts: bool = False,
     replace_lists: bool | Collection[str] = False,
+    rebase: Callable[[Object | None], Object] | None = None,
 ) -> Outcome:
     """Make the server's object hold what is declared. When it does already, nothing is sent.
 
     Fields declared before and now left out go away, those of other managers stay, a null removes a field whoever set
-    it; for lists see merge.intent(). C(live) is the object where the caller has just read it. In check mode the same
-    requests are dry runs; in a namespace that does not exist yet the outcome is C(created) with a warning, since an
+    it; for lists see merge.intent(). C(live) is the object where the caller has just read it. C(rebase) makes
+    C(desired) anew from the live object where that changed after it was read. In check mode the same requests are dry
+    runs; in a namespace that does not exist yet the outcome is C(created) with a warning, since an
     earlier task may create it. Raises ClusterError: FieldConflict when another manager declares a field with another
     value, unless C(force_conflicts).
     """
@@ -94,6 +96,7 @@ def declare(
                 raise
             time.sleep(_FIRST_PAUSE * attempt * random.uniform(0.5, 1.5))
             current = client.get(resource, name, namespace)
+            desired = rebase(current) if rebase else desired
         else:
             return Outcome(resource, _action(before, after), before, after)
     raise AssertionError("the last attempt returns or raises")
