@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from virtlab import builtin_kinds, deletion, writes
-from virtlab.apply.strategic import StrategicPatchError, strategic_merge
+from virtlab.apply.strategic import strategic_merge
 from virtlab.catalog import Catalog
 from virtlab.clock import Clock
 from virtlab.conversion import convert
@@ -236,8 +236,6 @@ class Cluster:
                     new = merge(copied(live), patch)
                 case _:
                     new = strategic_merge(self.structure(resource) or {}, live, patch)
-        except StrategicPatchError as error:
-            raise bad_request(str(error)) from None
         except PatchError:
             raise StatusError(422, "the server rejected our request due to an error in our request", "Invalid") from None
         if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
