@@ -25,6 +25,8 @@ def _option(variable: str, type: str = "str", **more: Any) -> dict[str, Any]:
     return {"type": type, "fallback": (env_fallback, [variable]), **more}
 
 
+_DEFAULT_TIMEOUT = 30.0
+
 CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
     "kubeconfig": _option("K8S_AUTH_KUBECONFIG", "raw"),
     "context": _option("K8S_AUTH_CONTEXT"),
@@ -40,7 +42,7 @@ CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
     "no_proxy": _option("K8S_AUTH_NO_PROXY"),
     "impersonate_user": _option("K8S_AUTH_IMPERSONATE_USER"),
     "impersonate_groups": _option("K8S_AUTH_IMPERSONATE_GROUPS", "list", elements="str"),
-    "request_timeout": _option("K8S_AUTH_REQUEST_TIMEOUT", "float", default=30.0),
+    "request_timeout": _option("K8S_AUTH_REQUEST_TIMEOUT", "float", default=_DEFAULT_TIMEOUT),
 }
 
 DECLARE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -74,7 +76,7 @@ class Connection:
     no_proxy: str | None = None
     impersonate_user: str | None = None
     impersonate_groups: tuple[str, ...] = ()
-    request_timeout: float = 30.0
+    request_timeout: float = _DEFAULT_TIMEOUT
 
     @property
     def complete(self) -> bool:
@@ -99,7 +101,7 @@ def connection(params: Mapping[str, Any]) -> Connection:
         raise Failure("username is given without password: give both, or api_key.")
     if values["impersonate_groups"] and not values["impersonate_user"]:
         raise Failure("impersonate_groups is given without impersonate_user: an API server needs the user as well.")
-    timeout = float(values["request_timeout"] or 30.0)
+    timeout = _DEFAULT_TIMEOUT if values["request_timeout"] is None else float(values["request_timeout"])
     if timeout <= 0:
         raise Failure(f"request_timeout is {timeout:g}: it must be more than 0 seconds.")
     values["request_timeout"] = timeout
