@@ -5,6 +5,7 @@ from __future__ import annotations
 from virtlab.auth import roles
 from virtlab.cluster import Cluster
 from virtlab.controllers.definitions import CRDS, definitions_of
+from virtlab.controllers.initial import initial_objects
 from virtlab.resource import Object
 from virtlab.schema.kinds import BASE
 
@@ -29,6 +30,8 @@ def fill(cluster: Cluster) -> None:
         _ensure(cluster, CRDS, definition)
     for obj in roles.kubernetes_roles():
         _ensure(cluster, f"{obj['kind'].lower()}s.rbac.authorization.k8s.io", obj)
+    for qualified, obj in initial_objects():
+        _ensure(cluster, qualified, obj)
 
 
 def _ensure(cluster: Cluster, qualified: str, obj: Object) -> None:

@@ -1,0 +1,1 @@
+"""The controllers: everything that acts behind the API. What a simulated kubelet, guest or image would do is played."""

@@ -1,0 +1,1 @@
+"""OpenShift Virtualization's operators: HyperConverged and the components it brings."""

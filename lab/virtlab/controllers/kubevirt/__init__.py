@@ -1,0 +1,1 @@
+"""KubeVirt: virtual machines, their instances, and what moves, copies and saves them."""

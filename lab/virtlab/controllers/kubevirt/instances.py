@@ -1,0 +1,316 @@
+"""Instances: virt-controller and virt-handler in one, from the launcher pod to the guest that runs and ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from virtlab.controllers.conditions import find_condition, is_true, with_condition, without_condition
+from virtlab.controllers.kubevirt.guests import guest_of
+from virtlab.controllers.kubevirt.instance_from import initial_status
+from virtlab.controllers.kubevirt.instance_status import (
+    enter,
+    hardware,
+    interfaces,
+    running_conditions,
+    volume_status,
+    with_agent,
+)
+from virtlab.controllers.kubevirt.launchers import launcher_pod
+from virtlab.controllers.kubevirt.names import (
+    DATA_VOLUMES,
+    FINAL,
+    KUBEVIRTS,
+    LAUNCHER_IMAGE,
+    NODE_NAME,
+    PVCS,
+    VM_FINALIZER,
+    VMI_FINALIZER,
+    VMIS,
+)
+from virtlab.controllers.kubevirt.volumes import claims, phase
+from virtlab.controllers.claims import SELECTED_NODE
+from virtlab.controllers.ownership import being_deleted, controller_of, owner_uids
+from virtlab.controllers.runtime import Controller, Key, Manager
+from virtlab.resource import Object
+from virtlab.store import Event
+
+BOOT = 4.0  # seconds from the launcher's start to a running guest
+AGENT = 6.0  # seconds until the guest agent answers
+SHUTDOWN = 3.0  # seconds a guest takes to shut down, if its grace period allows
+NOT_RUNNING = ("GuestNotRunning", "Guest VM is not reported as running")
+NO_POD = ("PodNotExists", "virt-launcher pod has not yet been scheduled")
+TERMINATING = ("PodTerminating", "virt-launcher pod is terminating")
+
+
+def not_ready(conditions: list[Object], why: tuple[str, str], stamp: str) -> list[Object]:
+    old = next((item for item in conditions if item["type"] == "Ready"), {})
+    if (old.get("reason"), old.get("message")) == why:
+        return conditions
+    wanted = {"type": "Ready", "status": "False", "reason": why[0], "message": why[1], "lastProbeTime": stamp}
+    return with_condition(conditions, wanted, stamp)
+
+
+class InstanceController(Controller):
+    manager_name = "virt-controller"
+    watches = (VMIS, "pods", PVCS, DATA_VOLUMES)
+
+    def __init__(self, manager: Manager) -> None:
+        super().__init__(manager)
+        self._pods = manager.index("pods", owner_uids)
+        self._by_claim = manager.index(
+            VMIS,
+            lambda vmi: [
+                f"{vmi['metadata']['namespace']}/{name}" for name in claims(vmi["spec"].get("volumes") or ())
+            ],
+        )
+
+    def keys(self, event: Event) -> Iterable[Key]:
+        metadata = event.object["metadata"]
+        if event.key[1] == "virtualmachineinstances":
+            return super().keys(event) if event.type != "DELETED" else ()
+        if event.key[1] == "pods":
+            owner = controller_of(event.object, "VirtualMachineInstance")
+            return [(metadata["namespace"], owner["name"])] if owner else ()
+        return self._by_claim.keys(f"{metadata.get('namespace')}/{metadata['name']}")
+
+    def reconcile(self, key: Key) -> float | None:
+        vmi = self.find(VMIS, *key)
+        if vmi is None:
+            return None
+        pods = self.launchers(vmi)
+        now = phase(vmi)
+        if now in FINAL:
+            return self._clean_up(vmi, pods)
+        if being_deleted(vmi):
+            return self._shut_down(vmi, pods)
+        if now == "":
+            vmi = self._write(vmi, {**(vmi.get("status") or {}), **initial_status(self.cluster.clock.stamp())})
+            now = "Pending"
+        pod = next((item for item in pods if not self._migration_target(vmi, item)), None)
+        if now == "Pending":
+            return self._pending(vmi, pod)
+        if pod is None:
+            return self._lost(vmi)
+        if now == "Scheduling":
+            return self._scheduling(vmi, pod)
+        if now == "Scheduled":
+            return self._boot(vmi, pod)
+        if now == "Running":
+            return self._running(vmi, pod)
+        return None
+
+    def launchers(self, vmi: Object) -> list[Object]:
+        found = (self.find("pods", *key) for key in self._pods.keys(vmi["metadata"]["uid"]))
+        return [pod for pod in found if pod is not None]
+
+    def claim(self, vmi: Object, name: str) -> Object | None:
+        return self.find(PVCS, vmi["metadata"]["namespace"], name)
+
+    def _migration_target(self, vmi: Object, pod: Object) -> bool:
+        """Is the pod the target of a migration, not where the guest is?"""
+        name = (pod["metadata"].get("labels") or {}).get("kubevirt.io/migrationJobUID")
+        state = (vmi.get("status") or {}).get("migrationState") or {}
+        return bool(name) and not (state.get("completed") and state.get("targetPod") == pod["metadata"]["name"])
+
+    def _write(self, vmi: Object, status: Object) -> Object:
+        return self.write_status(VMIS, vmi, status)
+
+    # Starting
+
+    def _pending(self, vmi: Object, pod: Object | None) -> float | None:
+        namespace, stamp = vmi["metadata"]["namespace"], self.cluster.clock.stamp()
+        status = dict(vmi.get("status") or {})
+        conditions = list(status.get("conditions") or ())
+        volumes = vmi["spec"].get("volumes") or ()
+        missing = next((name for name in claims(volumes) if self.claim(vmi, name) is None), None)
+        if missing is not None:
+            text = f"PVC {namespace}/{missing} does not exist, waiting for it to appear"
+            conditions = not_ready(conditions, NO_POD, stamp)
+            for kind, reason in (("PodScheduled", "Unschedulable"), ("Synchronized", "FailedPvcNotFound")):
+                wanted = {"type": kind, "status": "False", "reason": reason, "message": text, "lastProbeTime": None}
+                conditions = with_condition(conditions, wanted, stamp)
+            if conditions != status.get("conditions"):
+                self.event(vmi, "FailedPvcNotFound", text, component="virtualmachine-controller")
+            self._write(vmi, {**status, "conditions": conditions})
+            return None
+        for kind in ("PodScheduled", "Synchronized"):
+            conditions = without_condition(conditions, kind)
+        if not self._volumes_ready(vmi):
+            self._write(vmi, {**status, "conditions": conditions})
+            return None
+        if pod is None:
+            pod = self.create("pods", launcher_pod(vmi, self._cpu_ratio()))
+            if pod is None:
+                return None
+            text = f"Created virtual machine pod {pod['metadata']['name']}"
+            self.event(vmi, "SuccessfulCreate", text, component="virtualmachine-controller")
+        conditions = without_condition(not_ready(conditions, NOT_RUNNING, stamp), "Provisioning")
+        status = enter({**status, "conditions": conditions}, "Scheduling", stamp)
+        status["activePods"] = {pod["metadata"]["uid"]: pod["spec"].get("nodeName", "")}
+        self._write(vmi, status)
+        return None
+
+    def _volumes_ready(self, vmi: Object) -> bool:
+        """Are all claims filled? Those that wait for a first consumer are told of it."""
+        namespace, ready = vmi["metadata"]["namespace"], True
+        for name in claims(vmi["spec"].get("volumes") or ()):
+            claim = self.claim(vmi, name)
+            data_volume = self.find(DATA_VOLUMES, namespace, name)
+            if claim is None:
+                return False
+            if data_volume is None or phase(data_volume) == "Succeeded":
+                continue
+            ready = False
+            if phase(data_volume) in ("WaitForFirstConsumer", "PendingPopulation"):
+                annotations = claim["metadata"].get("annotations") or {}
+                if SELECTED_NODE not in annotations:
+                    node = self.list("nodes")[0]["metadata"]["name"]
+                    metadata = {**claim["metadata"], "annotations": {**annotations, SELECTED_NODE: node}}
+                    self.update(PVCS, {**claim, "metadata": metadata})
+        return ready
+
+    def _cpu_ratio(self) -> int:
+        for kubevirt in self.list(KUBEVIRTS):
+            developer = (kubevirt["spec"].get("configuration") or {}).get("developerConfiguration") or {}
+            return int(developer.get("cpuAllocationRatio") or 10)
+        return 10
+
+    def _scheduling(self, vmi: Object, pod: Object) -> float | None:
+        status, stamp = dict(vmi["status"]), self.cluster.clock.stamp()
+        conditions = not_ready(list(status.get("conditions") or ()), NOT_RUNNING, stamp)
+        scheduled = find_condition(pod, "PodScheduled")
+        if scheduled is not None and scheduled["status"] == "False":
+            conditions = with_condition(conditions, scheduled, stamp)
+        else:
+            conditions = without_condition(conditions, "PodScheduled")
+        trouble = image_trouble(pod)
+        if trouble is not None:
+            wanted = {"type": "Synchronized", "status": "False", "lastProbeTime": None, **trouble}
+            conditions = with_condition(conditions, wanted, stamp)
+        else:
+            conditions = without_condition(conditions, "Synchronized")
+        status["conditions"] = conditions
+        if not is_true(pod, "Ready"):
+            self._write(vmi, status)
+            return None
+        status = enter(status, "Scheduled", stamp)
+        node = pod["spec"]["nodeName"]
+        address = pod["status"]["podIP"]
+        status.update(
+            nodeName=node,
+            activePods={pod["metadata"]["uid"]: node},
+            qosClass=pod["status"].get("qosClass", "Burstable"),
+            interfaces=interfaces(vmi, address, agent=False),
+            volumeStatus=volume_status(vmi, lambda name: self.claim(vmi, name)),
+            launcherContainerImageVersion=LAUNCHER_IMAGE,
+            runtimeUser=107,
+            migrationTransport="Unix",
+        )
+        labels = {**(vmi["metadata"].get("labels") or {}), NODE_NAME: node}
+        self.update(VMIS, {**vmi, "metadata": {**vmi["metadata"], "labels": labels}, "status": status})
+        return None
+
+    def _boot(self, vmi: Object, pod: Object) -> float | None:
+        uid = vmi["metadata"]["uid"]
+        wait = self.remaining(uid, "boot", BOOT)
+        if wait:
+            return wait
+        self.forget(uid, "boot")
+        stamp = self.cluster.clock.stamp()
+        status = enter(dict(vmi["status"]), "Running", stamp)
+        status.update(hardware(vmi), migrationMethod="LiveMigration")
+        status["conditions"] = running_conditions(vmi, lambda name: self.claim(vmi, name), stamp)
+        if vmi["spec"].get("startStrategy") == "Paused":
+            paused = {"type": "Paused", "status": "True", "reason": "PausedByUser", "message": "VMI was paused by user"}
+            status["conditions"] = with_condition(status["conditions"], {**paused, "lastProbeTime": None}, stamp)
+        elif self._agent_due(vmi) == 0.0:
+            status = with_agent(status, vmi, guest_of(vmi), pod["status"]["podIP"], stamp)
+        self._write(vmi, status)
+        self.event(vmi, "Created", "VirtualMachineInstance defined.", component="virt-handler")
+        self.event(vmi, "Started", "VirtualMachineInstance started.", component="virt-handler")
+        return None
+
+    def _agent_due(self, vmi: Object) -> float | None:
+        """Real seconds until the agent connects; None for a guest without one."""
+        if guest_of(vmi).info is None:
+            return None
+        return self.remaining(vmi["metadata"]["uid"], "agent", AGENT)
+
+    def _running(self, vmi: Object, pod: Object) -> float | None:
+        if is_true(vmi, "AgentConnected") or is_true(vmi, "Paused"):
+            self._refresh(vmi, pod)
+            return None
+        due = self._agent_due(vmi)
+        if due is None or due:
+            return due
+        stamp = self.cluster.clock.stamp()
+        status = with_agent(dict(vmi["status"]), vmi, guest_of(vmi), pod["status"]["podIP"], stamp)
+        self._write(vmi, status)
+        return None
+
+    def _refresh(self, vmi: Object, pod: Object) -> None:
+        """Follow interfaces and volumes that were plugged or unplugged, and claims that grew."""
+        status = dict(vmi["status"])
+        agent = is_true(vmi, "AgentConnected")
+        status["interfaces"] = interfaces(vmi, pod["status"].get("podIP", ""), agent=agent)
+        status["volumeStatus"] = volume_status(vmi, lambda name: self.claim(vmi, name))
+        self._write(vmi, status)
+
+    # Ending
+
+    def _lost(self, vmi: Object) -> float | None:
+        """The launcher pod is gone though nobody stopped the guest: it failed."""
+        stamp = self.cluster.clock.stamp()
+        status = enter(dict(vmi["status"]), "Failed", stamp)
+        status["conditions"] = not_ready(list(status.get("conditions") or ()), NO_POD, stamp)
+        self._write(vmi, status)
+        text = "The VirtualMachineInstance crashed."
+        self.event(vmi, "Stopped", text, warning=True, component="virt-handler")
+        return None
+
+    def _shut_down(self, vmi: Object, pods: list[Object]) -> float | None:
+        uid, now = vmi["metadata"]["uid"], phase(vmi)
+        stamp = self.cluster.clock.stamp()
+        if now in ("Running", "Scheduled"):
+            grace = vmi["spec"].get("terminationGracePeriodSeconds")
+            wait = self.remaining(uid, "shutdown", min(SHUTDOWN, 30 if grace is None else grace))
+            if wait:
+                if ("shutting down", uid) not in self._since:
+                    self._since["shutting down", uid] = 0.0
+                    text = "Signaled Graceful Shutdown"
+                    self.event(vmi, "ShuttingDown", text, component="virt-handler")
+                return wait
+            self._since.pop(("shutting down", uid), None)
+            self.forget(uid, "shutdown")
+            self.event(vmi, "Stopped", "The VirtualMachineInstance was shut down.", component="virt-handler")
+        status = enter(dict(vmi.get("status") or {}), "Succeeded" if now == "Running" else "Failed", stamp)
+        status["conditions"] = not_ready(list(status.get("conditions") or ()), TERMINATING if pods else NO_POD, stamp)
+        self._write(vmi, status)
+        return None
+
+    def _clean_up(self, vmi: Object, pods: list[Object]) -> float | None:
+        """A final instance loses its pods; its own finalizer goes when they are gone, the machine's by the machine."""
+        for pod in pods:
+            if not being_deleted(pod):
+                metadata = pod["metadata"]
+                self.delete("pods", metadata["namespace"], metadata["name"])
+                text = f"Deleted virtual machine pod {metadata['name']}"
+                self.event(vmi, "SuccessfulDelete", text, component="virtualmachine-controller")
+        self.forget(vmi["metadata"]["uid"], "agent", "boot")
+        if self.launchers(vmi) or not being_deleted(vmi):
+            return None
+        finalizers = vmi["metadata"].get("finalizers") or ()
+        if VMI_FINALIZER in finalizers:
+            self.drop_finalizer(VMIS, vmi, VMI_FINALIZER)
+        elif VM_FINALIZER in finalizers and controller_of(vmi, "VirtualMachine") is None:
+            self.drop_finalizer(VMIS, vmi, VM_FINALIZER)
+        return None
+
+
+def image_trouble(pod: Object) -> Object | None:
+    """reason and message of an image that cannot be pulled."""
+    for container in (pod.get("status") or {}).get("containerStatuses") or ():
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in ("ErrImagePull", "ImagePullBackOff"):
+            return {"reason": waiting["reason"], "message": waiting.get("message", "")}
+    return None

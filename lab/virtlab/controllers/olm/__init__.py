@@ -1,0 +1,1 @@
+"""The Operator Lifecycle Manager: catalogs, subscriptions, install plans and what they install."""
