@@ -19,6 +19,36 @@ AGGREGATED = {
     "packages.operators.coreos.com": "catalogsources.operators.coreos.com",
 }
 
+# Built-in groups come first in discovery, so that `kubectl get rolebindings` means those of RBAC.
+GROUP_ORDER = (
+    "",
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+)
+_RANKS = {group: rank for rank, group in enumerate(GROUP_ORDER)}
+
+
+def _group_rank(group: str) -> tuple[int, str]:
+    return (_RANKS.get(group, len(_RANKS)), group)
+
 
 def version_rank(version: str) -> tuple[int, int, int]:
     """Sorts versions as Kubernetes prefers them: v2, v1, v1beta2, v1beta1, v1alpha1, anything else."""
@@ -65,7 +95,7 @@ class Catalog:
         versions: dict[str, set[str]] = defaultdict(set)
         for group, version, _ in self._served:
             versions[group].add(version)
-        return {group: sorted(versions[group], key=version_rank) for group in sorted(versions)}
+        return {group: sorted(versions[group], key=version_rank) for group in sorted(versions, key=_group_rank)}
 
     def resources(self, group: str, version: str) -> list[Resource]:
         found = [r for (g, v, _), r in self._served.items() if (g, v) == (group, version)]

@@ -17,7 +17,6 @@ from aiohttp import web
 from virtlab.api.app import BODY_LIMIT, Server
 from virtlab.assembly import assemble, installed
 from virtlab.cluster import Cluster
-from virtlab.controllers.runtime import Manager
 from virtlab.state import State
 
 log = logging.getLogger(__name__)
@@ -81,7 +80,7 @@ async def _run(state: State, listener: socket.socket, ready: Callable[[], None],
     log.info("serving %s", state.url)
     await stop.wait()
     for watch in tuple(api.watches):
-        watch.interrupt()
+        watch.end()
     await manager.stop()
     flushing.cancel()
     with contextlib.suppress(asyncio.CancelledError):

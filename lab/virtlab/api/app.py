@@ -6,10 +6,11 @@ import logging
 import uuid
 from collections.abc import Callable
 
+import orjson
 from aiohttp import web
 from multidict import CIMultiDict
 
-from virtlab.api import control, crud, discovery, errors, lists, negotiation
+from virtlab.api import control, crud, discovery, errors, lists, misbehaviour, negotiation, protobuf
 from virtlab.api.crud import Request, Result
 from virtlab.api.forms import entry_encoder, listed, marker, shown
 from virtlab.api.paths import Target, parse
@@ -19,7 +20,7 @@ from virtlab.auth.authentication import impersonate
 from virtlab.cluster import Cluster
 from virtlab.operation import User
 from virtlab.resource import Resource
-from virtlab.status import StatusError, not_found
+from virtlab.status import StatusError, bad_request, not_found
 from virtlab.subresources.registry import Action, Answer, Call, actions
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,9 @@ class Server:
             return await self._answer(request)
         except StatusError as error:
             return self._stamped(errors.failure(error, _error_type(request)))
-        except (ConnectionError, web.HTTPException):
+        except ConnectionError:
+            return web.Response()  # nobody reads it any more
+        except web.HTTPException:
             raise
         except Exception as error:
             log.exception("%s %s", request.method, request.path_qs)
@@ -67,7 +70,17 @@ class Server:
         target = parse(request.method, request.path, request.query)
         if target.path.startswith(control.PREFIX):
             body = await request.read()
-            return control.answer(self.cluster, user, request.method, target.path, request.query, body)
+            response = control.answer(self.cluster, user, request.method, target.path, request.query, body)
+            misbehaviour.disturb(self.cluster, self.watches)
+            return response
+        fault = self.cluster.faults.hit("request", target.verb, target.path, user.name)
+        if fault is None:
+            return await self._executed(request, target, user)
+        await misbehaviour.before(fault, request)
+        response = await self._executed(request, target, user)
+        return await misbehaviour.after(fault, request, response)
+
+    async def _executed(self, request: web.BaseRequest, target: Target, user: User) -> web.StreamResponse:
         self.cluster.authorizer.require(user, _attributes(target))
         if not target.is_resource:
             return self._stamped(self.discovery.answer(target.path, request.headers.get("Accept", "")))
@@ -129,16 +142,20 @@ class Server:
         accept = _accepted(asked)
         encode = entry_encoder(asked.resource, self.cluster, accept, asked.query)
         watch = Watch(asked, encode, marker(accept))
-        response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
+        response = web.StreamResponse(headers={"Content-Type": negotiation.JSON, "Cache-Control": "no-cache, private"})
         response.enable_chunked_encoding()
         await response.prepare(request)
         self.watches.add(watch)
+        misbehaviour.disturb(self.cluster, {watch})
         try:
             async for line in watch.lines():
                 await response.write(line)
         finally:
             self.watches.discard(watch)
-        await response.write_eof()
+        if watch.cut:
+            misbehaviour.hang_up(request)
+        else:
+            await response.write_eof()
         return response
 
     async def _act(
@@ -158,12 +175,22 @@ class Server:
             request.method,
             target.namespace or None,
             target.name,
-            await request.read() if request.body_exists else b"",
+            _as_json(await request.read() if request.body_exists else b"", request.headers.get("Content-Type", "")),
             request.query,
             request.headers,
             user,
         )
         return self._stamped(_answered(chosen.handler(call)))
+
+
+def _as_json(body: bytes, content_type: str) -> bytes:
+    """Actions read JSON; what kubectl sends in another encoding is turned into it."""
+    if negotiation.media_type_of(content_type) != negotiation.PROTOBUF:
+        return body
+    try:
+        return orjson.dumps(protobuf.decode(body))
+    except protobuf.ProtobufError as error:
+        raise bad_request(str(error)) from None
 
 
 def _answered(answer: Answer) -> web.Response:

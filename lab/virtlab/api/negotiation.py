@@ -10,6 +10,7 @@ from typing import Any, Literal
 import orjson
 import yaml
 
+from virtlab.api import protobuf
 from virtlab.resource import Object, Resource
 from virtlab.status import StatusError, bad_request
 
@@ -86,6 +87,11 @@ def decoded(raw: bytes, content_type: str, resource: Resource) -> Body:
     media_type = media_type_of(content_type) or JSON
     if media_type == YAML:
         return _yaml(raw, resource)
+    if media_type == PROTOBUF and not resource.custom:
+        try:
+            return Body(protobuf.decode(raw))
+        except protobuf.ProtobufError as error:
+            raise bad_request(str(error)) from None
     if media_type != JSON:
         raise unsupported((JSON, YAML, PROTOBUF))
     return parsed(raw, resource)

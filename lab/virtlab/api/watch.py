@@ -12,7 +12,7 @@ import orjson
 
 from virtlab.api.crud import Request
 from virtlab.api.options import integer
-from virtlab.resource import Object
+from virtlab.resource import Object, Resource
 from virtlab.selectors import selector
 from virtlab.status import Cause, StatusError, bad_request
 from virtlab.store import Entry, Event, Expired
@@ -45,7 +45,8 @@ class Watch:
         self.initial = _initial_events(query, self.since, self.bookmarks)
         seconds = integer(query["timeoutSeconds"]) if query.get("timeoutSeconds") else 0
         self.timeout = seconds or random.uniform(*LONGEST)
-        self.backlog: deque[Event | None] = deque()
+        self.backlog: deque[Event | StatusError | None] = deque()
+        self.cut = False
         self.wake = asyncio.Event()
         self.prefix = f"{request.namespace}/" if request.namespace else ""
         if self.since not in ("", "0"):
@@ -56,9 +57,10 @@ class Watch:
             self.backlog.append(event)
             self.wake.set()
 
-    def interrupt(self) -> None:
-        """End the watch as a server does that goes away: no more bytes."""
-        self.backlog.append(None)
+    def end(self, error: StatusError | None = None, *, cut: bool = False) -> None:
+        """End the watch: with C(error) as its last event, or with the connection when C(cut)."""
+        self.cut = cut
+        self.backlog.append(error)
         self.wake.set()
 
     async def lines(self) -> AsyncIterator[bytes]:
@@ -81,6 +83,9 @@ class Watch:
                     event = self.backlog.popleft()
                     if event is None:
                         return
+                    if isinstance(event, StatusError):
+                        yield error_line(event)
+                        return
                     line = self._line(event)
                     if line is not None:
                         yield line
@@ -93,7 +98,7 @@ class Watch:
                     marked = now
                     yield self._bookmark()
                 self.wake.clear()
-                if self.request.resource not in (self._served(),):
+                if self._served() != self.request.resource:
                     return
                 try:
                     await asyncio.wait_for(self.wake.wait(), min(end - now, BOOKMARK_EVERY))
@@ -102,7 +107,7 @@ class Watch:
         finally:
             stop()
 
-    def _served(self) -> Any:
+    def _served(self) -> Resource | None:
         resource = self.request.resource
         return self.request.cluster.catalog.find(resource.group, resource.version, resource.plural)
 
