@@ -1,0 +1,137 @@
+"""pause, unpause, reset, soft reboot, freeze and unfreeze of an instance.
+
+The checks are pkg/virt-api/rest/lifecycle.go; the effects are those that virt-handler has on the instance's status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from virtlab.admission.webhook import at
+from virtlab.resource import Object
+from virtlab.status import StatusError, bad_request
+from virtlab.subresources.kubevirt.request import (
+    DONE,
+    INSTANCE_NOT_RUNNING,
+    NOT_RUNNING,
+    condition,
+    find_machine,
+    instance,
+    instance_conflict,
+    is_dry_run,
+    machine_conflict,
+    on_instance,
+    options,
+    phase,
+    write,
+)
+from virtlab.subresources.registry import Answer, Call
+
+INSTANCES = "virtualmachineinstances.kubevirt.io"
+HANDLER = "virt-handler"
+
+
+def _running(call: Call, text: str) -> Object:
+    vmi = instance(call)
+    if phase(vmi) != "Running":
+        raise instance_conflict(call, text)
+    return vmi
+
+
+def _change(call: Call, vmi: Object, edit: Callable[[Object], None]) -> None:
+    write(call, INSTANCES, vmi, lambda obj: edit(obj.setdefault("status", {})), dry_run=False)
+
+
+def _event(call: Call, vmi: Object, reason: str, message: str) -> None:
+    call.cluster.event(vmi, "Normal", reason, message, HANDLER)
+
+
+@on_instance("pause", "PUT")
+def pause(call: Call) -> Answer:
+    body = options(call, "PauseOptions")
+    vmi = _running(call, NOT_RUNNING)
+    probe = vmi["spec"].get("livenessProbe")
+    if probe is not None and probe.get("guestAgentPing") is None:
+        text = "Pausing VMIs with a non-GuestAgentPing LivenessProbe is not supported"
+        message = f'virtualmachineinstance.kubevirt.io "{call.name}" is forbidden: {text}'
+        details = {"name": call.name, "group": "kubevirt.io", "kind": "virtualmachineinstance"}
+        raise StatusError(403, message, "Forbidden", details)
+    if condition(vmi, "Paused") is not None:
+        raise instance_conflict(call, "VMI is already paused")
+    if is_dry_run(body):
+        return DONE
+    paused = {
+        "lastProbeTime": None,
+        "lastTransitionTime": call.cluster.clock.stamp(),
+        "message": "VMI was paused by user",
+        "reason": "PausedByUser",
+        "status": "True",
+        "type": "Paused",
+    }
+
+    def edit(status: Object) -> None:
+        status["conditions"] = [*(status.get("conditions") or ()), paused]
+
+    _change(call, vmi, edit)
+    _event(call, vmi, "Paused", "VirtualMachineInstance paused")
+    return DONE
+
+
+@on_instance("unpause", "PUT")
+def unpause(call: Call) -> Answer:
+    if at(find_machine(call), "status", "snapshotInProgress") is not None:
+        raise machine_conflict(call, "VM snapshot is in progress")
+    body = options(call, "UnpauseOptions")
+    vmi = _running(call, INSTANCE_NOT_RUNNING)
+    if condition(vmi, "Paused") is None:
+        raise instance_conflict(call, "VMI is not paused")
+    if is_dry_run(body):
+        return DONE
+
+    def edit(status: Object) -> None:
+        status["conditions"] = [item for item in status["conditions"] if item["type"] != "Paused"]
+
+    _change(call, vmi, edit)
+    _event(call, vmi, "Unpaused", "VirtualMachineInstance unpaused")
+    return DONE
+
+
+@on_instance("softreboot", "PUT")
+def soft_reboot(call: Call) -> Answer:
+    vmi = _running(call, NOT_RUNNING)
+    if condition(vmi, "Paused") == "True":
+        raise instance_conflict(call, "VMI is paused")
+    acpi = at(vmi, "spec", "domain", "features", "acpi", "enabled")
+    if condition(vmi, "AgentConnected") is None and acpi is False:
+        raise instance_conflict(call, "VMI neither have the agent connected nor the ACPI feature enabled")
+    _event(call, vmi, "SoftRebooted", "VirtualMachineInstance soft rebooted")
+    return DONE
+
+
+@on_instance("reset", "PUT")
+def reset(call: Call) -> Answer:
+    vmi = instance(call)
+    now = phase(vmi)
+    if now != "Running":
+        why = "domain is not running"
+        if now != "Scheduled":
+            why = f"Unable to connect to VirtualMachineInstance because phase is {now} instead of Running or Scheduled"
+        raise bad_request(f"Failed to reset non-running VMI with phase {now}: {why}")
+    _event(call, vmi, "Reset", "VirtualMachineInstance reset")
+    return DONE
+
+
+@on_instance("freeze", "PUT")
+def freeze(call: Call) -> Answer:
+    vmi = _running(call, NOT_RUNNING)
+    options(call, "FreezeUnfreezeTimeout")
+    _change(call, vmi, lambda status: status.update(fsFreezeStatus="frozen"))
+    return DONE
+
+
+@on_instance("unfreeze", "PUT")
+def unfreeze(call: Call) -> Answer:
+    vmi = _running(call, INSTANCE_NOT_RUNNING)
+    if at(vmi, "status", "fsFreezeStatus") is not None:
+        _change(call, vmi, lambda status: status.pop("fsFreezeStatus") and None)
+    return DONE
