@@ -9,28 +9,26 @@ from collections.abc import Iterable
 import virtlab.admission
 import virtlab.auth
 import virtlab.controllers
+import virtlab.schema
 import virtlab.subresources
 from virtlab import bootstrap
-from virtlab.auth import roles
 from virtlab.auth.authentication import Authenticator
 from virtlab.auth.rbac import Authorizer
 from virtlab.auth.tokens import TokenAuthority, generate_key
 from virtlab.catalog import Catalog
 from virtlab.clock import Clock
 from virtlab.cluster import Cluster
-from virtlab.controllers.definitions import CRDS, definitions_of
 from virtlab.controllers.runtime import Controller, Manager
 from virtlab.operation import ADMIN
-from virtlab.schema.kinds import CDI, HYPERCONVERGED, KUBEVIRT, NETWORK_ADDONS, NMSTATE, SSP
 from virtlab.schema.source import open_schemas
 from virtlab.state import State
 from virtlab.store import Store
 
-REGISTERING = (virtlab.admission, virtlab.auth, virtlab.subresources, virtlab.controllers)
+REGISTERING = (virtlab.admission, virtlab.auth, virtlab.subresources, virtlab.controllers, virtlab.schema)
 
 
 def load_parts() -> None:
-    """Import every module that registers itself: hooks, actions, controllers."""
+    """Import every module that registers itself: hooks, actions, controllers, converters."""
     for package in REGISTERING:
         for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             importlib.import_module(module.name)
@@ -66,16 +64,3 @@ def assemble(state: State) -> tuple[Cluster, Manager]:
     cluster.authenticator = Authenticator(cluster, keys, {state.admin_token: ADMIN})
     bootstrap.fill(cluster)
     return cluster, Manager(cluster, controllers())
-
-
-async def installed(cluster: Cluster) -> None:
-    """Install the operator and wait until it is ready."""
-    for owner in (HYPERCONVERGED, KUBEVIRT, CDI, SSP, NETWORK_ADDONS, NMSTATE):
-        for definition in definitions_of(cluster, owner):
-            resource = cluster.resource(CRDS)
-            if resource is not None and cluster.find(resource, definition["metadata"]["name"]) is None:
-                cluster.create(resource, definition)
-    for obj in (*roles.kubevirt_roles(), *roles.cdi_roles()):
-        resource = cluster.resource(f"{obj['kind'].lower()}s.rbac.authorization.k8s.io")
-        if resource is not None and cluster.find(resource, obj["metadata"]["name"]) is None:
-            cluster.create(resource, obj)

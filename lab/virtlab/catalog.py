@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from virtlab.schema.columns import columns as printer_columns
 from virtlab.resource import Object, Resource
 from virtlab.store import Event, Store
 
@@ -114,6 +115,8 @@ class Catalog:
 
     def columns(self, resource: Resource) -> list[Object] | None:
         """The CRD's additional printer columns, None where it declares none."""
+        if not resource.custom:
+            return printer_columns(resource) or None
         columns: list[Object] | None = self.version_of(resource).get("additionalPrinterColumns")
         return columns
 
@@ -177,8 +180,8 @@ def resources_of(definition: Object) -> list[Resource]:
     ]
 
 
-def definition_of(resources: Iterable[Resource], columns: dict[str, list[Object]] | None = None) -> Object:
-    """A CustomResourceDefinition object for the versions of one custom kind; C(columns): printer columns a version."""
+def definition_of(resources: Iterable[Resource]) -> Object:
+    """A CustomResourceDefinition object for the versions of one custom kind."""
     versions = sorted(resources, key=lambda resource: version_rank(resource.version))
     first = versions[0]
     storage = first.storage_version or first.version
@@ -198,12 +201,12 @@ def definition_of(resources: Iterable[Resource], columns: dict[str, list[Object]
                 **({"shortNames": list(first.short_names)} if first.short_names else {}),
                 **({"categories": list(first.categories)} if first.categories else {}),
             },
-            "versions": [_version(resource, storage, (columns or {}).get(resource.version, [])) for resource in versions],
+            "versions": [_version(resource, storage) for resource in versions],
         },
     }
 
 
-def _version(resource: Resource, storage: str, columns: list[Object]) -> Object:
+def _version(resource: Resource, storage: str) -> Object:
     version: Object = {
         "name": resource.version,
         "served": True,
@@ -220,6 +223,6 @@ def _version(resource: Resource, storage: str, columns: list[Object]) -> Object:
         }
     if subresources:
         version["subresources"] = subresources
-    if columns:
+    if columns := printer_columns(resource):
         version["additionalPrinterColumns"] = columns
     return version

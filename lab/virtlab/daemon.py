@@ -14,8 +14,9 @@ from pathlib import Path
 
 from aiohttp import web
 
+from virtlab import installation
 from virtlab.api.app import BODY_LIMIT, Server
-from virtlab.assembly import assemble, installed
+from virtlab.assembly import assemble
 from virtlab.cluster import Cluster
 from virtlab.state import State
 
@@ -75,7 +76,10 @@ async def _run(state: State, listener: socket.socket, ready: Callable[[], None],
     manager.start()
     flushing = loop.create_task(_flush(cluster))
     if install:
-        await installed(cluster)
+        try:
+            await installation.install(cluster)
+        except TimeoutError:
+            log.error("the operator is not ready after %s seconds; see its conditions", installation.PATIENCE)
     ready()
     log.info("serving %s", state.url)
     await stop.wait()

@@ -53,6 +53,11 @@ def name_problems(resource: Resource) -> Callable[[str], list[str]]:
     return names.subdomain_problems
 
 
+def _is_core(resource: Resource) -> bool:
+    """Whether kubernetes itself defines the kind: its own finalizers are held to more."""
+    return not resource.custom and resource.group != "apiextensions.k8s.io"
+
+
 def problems(resource: Resource, metadata: Object) -> list[Cause]:
     """What is wrong with the metadata of a new or changed object."""
     found: list[Cause] = []
@@ -77,7 +82,7 @@ def problems(resource: Resource, metadata: Object) -> list[Cause]:
     for index, finalizer in enumerate(metadata.get("finalizers") or []):
         bad = names.label_key_problems(finalizer)
         found += [_invalid("metadata.finalizers", finalizer, problem) for problem in bad]
-        if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
+        if _is_core(resource) and "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
             text = "name is neither a standard finalizer name nor is it fully qualified"
             found.append(_invalid(f"metadata.finalizers[{index}]", finalizer, text))
     return found
