@@ -99,11 +99,11 @@ _SECRET_TEXT = re.compile(rf"""["']?(?:{"|".join(_SECRET_NAMES)})["']?\s*:\s*["'
 
 
 def secret_values(params: Mapping[str, Any]) -> set[str]:
-    """What is secret in the options beyond those with no_log: the credentials in an inline kubeconfig."""
+    """What is secret in the options beyond those with no_log: credentials in a kubeconfig, seeds of machines."""
     document = params.get("kubeconfig")
-    if isinstance(document, str):
-        return set(_SECRET_TEXT.findall(document))
-    return set(_secrets_in(document))
+    found = set(_SECRET_TEXT.findall(document)) if isinstance(document, str) else set(_secrets_in(document))
+    seeds = [item.get("cloud_init") for item in params.get("vms") or () if isinstance(item, Mapping)]
+    return found | {str(seed["user_data"]) for seed in seeds if isinstance(seed, Mapping) and seed.get("user_data")}
 
 
 def _secrets_in(value: Any) -> Iterator[str]:

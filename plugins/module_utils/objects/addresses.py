@@ -167,7 +167,7 @@ def _selects(service: Object, guest: Guest) -> bool:
     selector = (service.get("spec") or {}).get("selector")
     if not selector:
         return False
-    labels = guest.variables["virtstack_instance_labels"]
+    labels = guest.pod_labels
     # virt-controller labels the pod beyond what the instance has.
     own = {"kubevirt.io": "virt-launcher", "vm.kubevirt.io/name": guest.key[1]}
     return all(labels.get(key, own.get(key)) == value for key, value in selector.items())

@@ -20,26 +20,24 @@ from ..cluster.resource import Object
 
 PREFIX = "virtstack_"
 
-# kubectl apply copies the whole manifest into it, cloud-init passwords included.
-_CARRIES_A_MANIFEST = frozenset({"kubectl.kubernetes.io/last-applied-configuration"})
+_NOT_ANNOTATED = frozenset(
+    {
+        # kubectl apply copies the whole manifest into it, cloud-init passwords included.
+        "kubectl.kubernetes.io/last-applied-configuration",
+        # KubeVirt's own bookkeeping, on every machine.
+        "kubevirt.io/latest-observed-api-version",
+        "kubevirt.io/storage-observed-api-version",
+    }
+)
 
 _OS_ANNOTATIONS = ("vm.kubevirt.io/os", "kubevirt.io/cluster-preference-name", "kubevirt.io/preference-name")
 _OS_LABEL_PREFIX = "os.template.kubevirt.io/"
 _OS_NAME = re.compile(r"[a-z]+")
 _OS_IDS = {"mswindows": "windows", "win": "windows"}
 
-_BINDINGS = ("masquerade", "bridge", "sriov", "passt", "passtBinding", "macvtap", "slirp")
 _DEVICES = ("disk", "cdrom", "lun")
-_GUEST_OS = {
-    "id": "id",
-    "name": "name",
-    "prettyName": "pretty_name",
-    "version": "version",
-    "versionId": "version_id",
-    "kernelRelease": "kernel_release",
-    "kernelVersion": "kernel_version",
-    "machine": "machine",
-}
+_GUEST_OS = {"prettyName": "name", "versionId": "version", "kernelRelease": "kernel"}
+_CONDITION_STATUS = {"True": True, "False": False}
 # How a volume's source says which object it is.
 _SOURCE_NAMES = {
     "dataVolume": "name",
@@ -54,10 +52,14 @@ _SOURCE_NAMES = {
 
 @dataclass(slots=True)
 class Guest:
-    """A machine as the inventory knows it: its variables, and what finding its address needs beside them."""
+    """A machine as the inventory knows it: its variables, and what finding its address needs beside them.
+
+    C(pod_labels) are those by which a Service selects it, C(ports) the named ports of its interfaces.
+    """
 
     variables: dict[str, Any]
-    ports: dict[str, int] = field(default_factory=dict)
+    pod_labels: Mapping[str, str] = field(default_factory=dict)
+    ports: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -77,7 +79,6 @@ def of_machine(vm: Object) -> Guest:
         "virtstack_run_strategy": _run_strategy(spec),
         "virtstack_instancetype": _matched(spec, status, "instancetype"),
         "virtstack_preference": _matched(spec, status, "preference"),
-        "virtstack_instance_labels": _strings((template.get("metadata") or {}).get("labels")),
     }
     guest.variables["virtstack_os"] = _os(vm, template, guest.variables["virtstack_preference"])
     return guest
@@ -91,18 +92,17 @@ def of_instance(vmi: Object) -> Guest:
     variables = guest.variables
     variables |= {
         "virtstack_status": status.get("phase") or "Unknown",
-        "virtstack_ready": variables["virtstack_conditions"].get("Ready", {}).get("status") == "True",
+        "virtstack_ready": variables["virtstack_conditions"].get("Ready") is True,
         "virtstack_run_strategy": None,
         "virtstack_instancetype": _annotated(annotations, "instancetype"),
         "virtstack_preference": _annotated(annotations, "preference"),
-        "virtstack_instance_labels": variables["virtstack_labels"],
         "virtstack_node": _interned(status.get("nodeName")),
         "virtstack_guest_os": {
             ours: _interned(str(value)) for theirs, ours in _GUEST_OS.items() if (value := _guest_os(status, theirs))
         },
-        "virtstack_agent_connected": variables["virtstack_conditions"].get("AgentConnected", {}).get("status")
-        == "True",
+        "virtstack_agent_connected": variables["virtstack_conditions"].get("AgentConnected") is True,
     }
+    guest.pod_labels = variables["virtstack_labels"]
     variables["virtstack_os"] = _os(vmi, {}, variables["virtstack_preference"])
     _observe_cpu_and_memory(variables, status)
     _observe_disks(variables["virtstack_disks"], status.get("volumeStatus") or ())
@@ -113,14 +113,14 @@ def of_instance(vmi: Object) -> Guest:
 def running(machine: Guest, instance: Guest) -> Guest:
     """A VirtualMachine together with its instance: the VM's word on what it is, the instance's on how it runs."""
     ours, theirs = machine.variables, instance.variables
-    for name in ("node", "guest_os", "agent_connected", "vcpus", "cpu", "memory", "instance_labels"):
+    for name in ("node", "guest_os", "agent_connected", "vcpus", "cpu", "memory"):
         ours[PREFIX + name] = theirs[PREFIX + name]
     ours["virtstack_os"] = theirs["virtstack_os"] or ours["virtstack_os"]
     # What was edited since the start is not in the instance yet; what the guest has now is.
     for name in ("virtstack_disks", "virtstack_networks"):
         ours[name] = {**ours[name], **{item: ours[name].get(item, {}) | seen for item, seen in theirs[name].items()}}
     ours["virtstack_conditions"] = theirs["virtstack_conditions"] | ours["virtstack_conditions"]
-    return Guest(ours, machine.ports | instance.ports)
+    return Guest(ours, instance.pod_labels, instance.ports)
 
 
 def size_by(guest: Guest, instancetypes: Mapping[tuple[str, str], Object]) -> None:
@@ -157,7 +157,7 @@ def _guest(obj: Object, spec: Mapping[str, Any], sizes: Mapping[str, str]) -> Gu
         "virtstack_uid": metadata.get("uid"),
         "virtstack_created": metadata.get("creationTimestamp"),
         "virtstack_labels": _strings(metadata.get("labels")),
-        "virtstack_annotations": _strings(metadata.get("annotations"), without=_CARRIES_A_MANIFEST),
+        "virtstack_annotations": _strings(metadata.get("annotations"), without=_NOT_ANNOTATED),
         "virtstack_vcpus": vcpus,
         "virtstack_cpu": cpu,
         "virtstack_memory": _memory(domain),
@@ -168,7 +168,7 @@ def _guest(obj: Object, spec: Mapping[str, Any], sizes: Mapping[str, str]) -> Gu
         "virtstack_guest_os": {},
         "virtstack_agent_connected": False,
     }
-    return Guest(variables, _ports(devices.get("interfaces") or ()))
+    return Guest(variables, ports=_ports(devices.get("interfaces") or ()))
 
 
 def _strings(values: Mapping[str, str] | None, without: frozenset[str] = frozenset()) -> dict[str, str]:
@@ -300,9 +300,8 @@ def _disks(
                 disk["device"] = kind
                 if (device[kind] or {}).get("bus"):
                     disk["bus"] = intern(device[kind]["bus"])
-        for theirs, ours in (("bootOrder", "boot_order"), ("serial", "serial")):
-            if device.get(theirs):
-                disk[ours] = device[theirs]
+        if device.get("bootOrder"):
+            disk["boot_order"] = device["bootOrder"]
     return disks
 
 
@@ -313,13 +312,8 @@ def _networks(devices: Mapping[str, Any], networks: Iterable[Mapping[str, Any]])
         found[intern(network["name"])] = {"network": _interned(multus["networkName"]) if multus else "pod"}
     for interface in devices.get("interfaces") or ():
         entry = found.setdefault(intern(interface["name"]), {})
-        binding = next((kind for kind in _BINDINGS if kind in interface), None)
-        if binding is None and interface.get("binding"):
-            binding = interface["binding"].get("name")
-        named = {"binding": binding, "model": interface.get("model"), "mac": interface.get("macAddress")}
-        for key, value in named.items():
-            if value:
-                entry[key] = _interned(value)
+        if interface.get("macAddress"):
+            entry["mac"] = interface["macAddress"]
     return found
 
 
@@ -333,13 +327,9 @@ def _ports(interfaces: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     }
 
 
-def _conditions(conditions: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    return {
-        intern(condition["type"]): {
-            key: _interned(condition[key]) for key in ("status", "reason", "message") if condition.get(key)
-        }
-        for condition in conditions
-    }
+def _conditions(conditions: Iterable[Mapping[str, Any]]) -> dict[str, bool | None]:
+    """Whether each condition holds; None where that is unknown. Reasons are for C(vm_info) to tell."""
+    return {intern(condition["type"]): _CONDITION_STATUS.get(condition["status"]) for condition in conditions}
 
 
 def _observe_cpu_and_memory(variables: dict[str, Any], status: Mapping[str, Any]) -> None:
@@ -355,8 +345,6 @@ def _observe_cpu_and_memory(variables: dict[str, Any], status: Mapping[str, Any]
 def _observe_disks(disks: dict[str, dict[str, Any]], seen: Iterable[Mapping[str, Any]]) -> None:
     for volume in seen:
         disk = disks.setdefault(intern(volume["name"]), {})
-        if volume.get("target"):
-            disk["target"] = intern(volume["target"])
         capacity = ((volume.get("persistentVolumeClaimInfo") or {}).get("capacity") or {}).get("storage")
         if capacity is not None:
             disk["size"] = intern(str(capacity))

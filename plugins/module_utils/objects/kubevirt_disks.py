@@ -202,7 +202,7 @@ def _keep(plan: DiskPlan, disk: Disk, claim: str, volume: Object, template: Obje
 
 
 def growth(templates: list[Object], live_templates: list[Object]) -> dict[str, str]:
-    """Claim -> new size, where a dataVolumeTemplate asks for more than before. Raises Refused where it asks for less."""
+    """Claim -> new size, where a dataVolumeTemplate asks for more than before; Refused where it asks for less."""
     before = by_name(live_templates)
     found: dict[str, str] = {}
     problems = Problems()

@@ -42,7 +42,7 @@ ACTIONS = frozenset({"restarted", "soft_rebooted", "reset"})
 MEANINGS: Mapping[str, str] = {
     "Always does not support manual start": "its run strategy is Always, so KubeVirt starts it by itself",
     "Once does not support manual start": "its run strategy is Once and it has run; set another run_strategy",
-    "Once does not support manual restart": "its run strategy is Once, which allows no restart; set another run_strategy",
+    "Once does not support manual restart": "its run strategy is Once, which allows no restart; set another",
     "Halted does not support manual restart": "it is halted; start it",
     "with a shorter graceperiod": "it is stopping already; a shorter grace_period would hasten it",
     "VM is already running": "its guest is running, or still stopping",
@@ -159,7 +159,7 @@ def _hastens(period: int | None, instance: Object | None) -> bool:
 def _restart(wish: Wish, vm: Object, instance: Object | None) -> Step:
     if wish.grace_period:
         raise Failure(
-            f"Cannot restart {label(vm)} with a grace_period of {wish.grace_period}: KubeVirt restarts with the VM's own"
+            f"Cannot restart {label(vm)} with a grace_period of {wish.grace_period}: KubeVirt restarts with the VM's"
             " termination grace period, or at once with force: true."
         )
     found = _guest("restart", vm, instance)
@@ -248,7 +248,7 @@ def _call(client: Client, step: Step, name: str, namespace: str, check_mode: boo
             raise
         raise Failure(
             f"Cannot {step.subresource} {namespace}/{name}: {meaning}. The server said: {error.server_message}"
-        )
+        ) from error
 
 
 def _await(client: Client, vm: Object, check: Check, waiting: Waiting) -> None:

@@ -76,7 +76,7 @@ def _unplugged(before: Object, after: Object, path: str) -> Iterator[str]:
 
 
 def _plugs_live(name: str, first: Object | None, second: Object | None, path: str, after: Object) -> bool:
-    """Interfaces on secondary networks are added live; their link goes up or down, and C(state: absent) removes them."""
+    """Interfaces on secondary networks are added live, and their state changes: up, down, absent."""
     interface = by_name(at(after, _INTERFACES)).get(name) or {}
     if first is None:
         return "bridge" in interface or "sriov" in interface

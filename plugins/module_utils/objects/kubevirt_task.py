@@ -1,0 +1,228 @@
+# Copyright (c) 2026 The virtstack.core founders
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tasks of C(vm) and C(vm_power): one VM or many, each with its own result, none stopping the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ..cluster.client import Client
+from ..cluster.declare import read_many
+from ..cluster.errors import ClusterError
+from ..cluster.resource import Object
+from ..cluster.shown import shown
+from ..cluster.wait import WaitTimeout, wait_many
+from ..machine.refusal import Refused
+from ..task import Failure, Result, Task
+from .kubevirt import VIRTUAL_MACHINE
+from .kubevirt_absent import Removal, absent
+from .kubevirt_options import VM_OPTIONS, Declaration, read_declaration
+from .kubevirt_present import Policy, await_ready, present, volume_trouble, waiting_check
+
+Key = tuple[str | None, str]
+# Options of an item of C(vms) that the task's own options stand in for.
+INHERITED = ("namespace", *VM_OPTIONS)
+
+# Failed items that a message spells out; the result holds all of them.
+_SPELLED_OUT = 10
+
+
+def declare_vms(client: Client, task: Task) -> Result:
+    """Run a task of C(vm)."""
+    params = task.params
+    if params["vms"] is None:
+        return _declare_one(client, task)
+    items = [{**{name: params.get(name) for name in INHERITED}, **item} for item in params["vms"]]
+    if params["state"] == "absent":
+        return _many(task, items, lambda keys: _remove_many(client, task, keys))
+    declared = [_attempt(lambda item=item: _read_item(item)) for item in items]  # type: ignore[misc]
+    return _many(task, items, lambda keys: _present_many(client, task, declared))
+
+
+_ITEM = ArgumentSpecValidator({"name": {"type": "str"}, "namespace": {"type": "str"}, **VM_OPTIONS})
+
+
+def _read_item(item: Mapping[str, Any]) -> Declaration:
+    """An item of C(vms), checked as the options of a task are."""
+    checked = _ITEM.validate(dict(item))
+    if checked.error_messages:
+        raise Refused(*checked.error_messages)
+    return read_declaration(checked.validated_parameters)
+
+
+def _policy(task: Task) -> Policy:
+    params = task.params
+    return Policy(
+        check_mode=task.check_mode,
+        diff=task.diff,
+        force_conflicts=params["force_conflicts"],
+        replace_lists=params["replace_lists"],
+        apply=params["apply"],
+        allow_platform_namespace=params["allow_platform_namespace"],
+        timeout=params["wait_timeout"] if params["wait"] else None,
+        progress=task.progress,
+    )
+
+
+def _removal(task: Task) -> Removal:
+    params = task.params
+    return Removal(
+        delete_disks=params["delete_disks"],
+        force=params["force"],
+        check_mode=task.check_mode,
+        diff=task.diff,
+        timeout=params["wait_timeout"] if params["wait"] else None,
+        progress=task.progress,
+    )
+
+
+def _declare_one(client: Client, task: Task) -> Result:
+    params = task.params
+    if params["state"] == "absent":
+        namespace, name = _key(params)
+        if not namespace:
+            raise Failure("namespace: is missing.")
+        return absent(client, namespace, name, client.get(VIRTUAL_MACHINE, name, namespace), _removal(task))
+    try:
+        declaration = read_declaration(params)
+        policy = _policy(task)
+        live = client.get(VIRTUAL_MACHINE, declaration.name, declaration.namespace)
+        result, vm = present(client, declaration, live, policy)
+    except Refused as refused:
+        raise Failure(_sentences(refused)) from refused
+    notes = result.pop("notes")
+    for note in notes:
+        task.warn(note)
+    if policy.timeout is not None and not task.check_mode:
+        try:
+            vm = await_ready(client, vm, result["action"] == "created", result["expanded"], policy)
+        except ClusterError as error:
+            error.result.update(result, vm=shown(VIRTUAL_MACHINE, vm))
+            raise
+    return {**result, "vm": shown(VIRTUAL_MACHINE, vm)}
+
+
+def _sentences(refused: Refused) -> str:
+    return " ".join(f"{problem}." for problem in refused.problems)
+
+
+def _key(item: Mapping[str, Any]) -> Key:
+    metadata = (item.get("definition") or {}).get("metadata") or {}
+    return item.get("namespace") or metadata.get("namespace"), item.get("name") or metadata.get("name") or ""
+
+
+def _attempt(step: Callable[[], Any]) -> Any:
+    """What a step returns, or the Failure it ends in."""
+    try:
+        return step()
+    except Refused as refused:
+        return Failure(_sentences(refused))
+    except Failure as failure:
+        return failure
+
+
+def _present_many(client: Client, task: Task, declared: Sequence[Declaration | Failure]) -> list[Result | Failure]:
+    policy = _policy(task)
+    keys = [(item.namespace, item.name) for item in declared if isinstance(item, Declaration)]
+    live = read_many(client, VIRTUAL_MACHINE, keys)
+
+    def one(declaration: Declaration | Failure) -> tuple[Result, Object] | Failure:
+        if isinstance(declaration, Failure):
+            return declaration
+        found = live.get((declaration.namespace, declaration.name))
+        outcome: tuple[Result, Object] | Failure = _attempt(lambda: present(client, declaration, found, policy))
+        return outcome
+
+    outcomes = client.in_parallel(one, declared)
+    results: list[Result | Failure] = []
+    written: dict[Key, tuple[Result, Object]] = {}
+    for declaration, outcome in zip(declared, outcomes, strict=True):
+        if isinstance(outcome, Failure) or isinstance(declaration, Failure):
+            results.append(outcome if isinstance(outcome, Failure) else Failure("not declared"))
+            continue
+        result, _vm = outcome
+        for note in result.pop("notes"):
+            task.warn(f"{declaration.label}: {note}")
+        written[declaration.namespace, declaration.name] = outcome
+        results.append(result)
+    if policy.timeout is not None and not task.check_mode:
+        failed = _await_many(client, written, policy)
+        results = [
+            failed.get((result["namespace"], result["name"]), result) if isinstance(result, dict) else result
+            for result in results
+        ]
+    return results
+
+
+def _await_many(client: Client, written: Mapping[Key, tuple[Result, Object]], policy: Policy) -> dict[Key, Failure]:
+    """Wait for all VMs at once; those that did not become ready, by their key."""
+    created = {key: result["action"] == "created" for key, (result, _vm) in written.items()}
+    assert policy.timeout is not None
+    seen = wait_many(
+        client,
+        VIRTUAL_MACHINE,
+        written,
+        waiting_check(created),
+        timeout=policy.timeout,
+        progress=policy.progress,
+    )
+    failed: dict[Key, Failure] = {}
+    for key, found in seen.items():
+        if not isinstance(found, ClusterError):
+            continue
+        result, vm = written[key]
+        reason = volume_trouble(client, vm) if isinstance(found, WaitTimeout) else None
+        failed[key] = Failure(f"{found.message} {reason}." if reason else found.message, **result)
+    return failed
+
+
+def _remove_many(client: Client, task: Task, keys: Sequence[Key]) -> list[Result | Failure]:
+    removal = _removal(task)
+    live = read_many(client, VIRTUAL_MACHINE, [key for key in keys if all(key)])
+
+    def one(key: Key) -> Result | Failure:
+        namespace, name = key
+        if not namespace or not name:
+            return Failure(f"{'name' if namespace else 'namespace'}: is missing.")
+        outcome: Result | Failure = _attempt(lambda: absent(client, namespace, name, live.get(key), removal))
+        return outcome
+
+    return list(client.in_parallel(one, keys))
+
+
+def _many(
+    task: Task, items: Sequence[Mapping[str, Any]], act: Callable[[Sequence[Key]], Sequence[Result | Failure]]
+) -> Result:
+    """Run all items and gather their results; fails at the end, naming each item that failed."""
+    keys = [_key(item) for item in items]
+    doubled = sorted({f"{namespace}/{name}" for namespace, name in keys if keys.count((namespace, name)) > 1})
+    if doubled:
+        raise Failure(f"vms: declared twice: {', '.join(doubled)}. Declare each VM once.")
+    return gathered(keys, act(keys), task.diff)
+
+
+def gathered(keys: Sequence[Key], outcomes: Sequence[Result | Failure], diff: bool) -> Result:
+    """The result of a task for many VMs. Raises Failure, with all results, when one of them failed."""
+    results: list[Result] = []
+    failures: list[str] = []
+    for (namespace, name), outcome in zip(keys, outcomes, strict=True):
+        if isinstance(outcome, Failure):
+            label = f"{namespace or ''}/{name}".strip("/")
+            failures.append(f"{label or 'an item without a name'}: {outcome.message}")
+            known = {"name": name, "namespace": namespace, "changed": False}
+            results.append({**known, **outcome.result, "failed": True, "msg": outcome.message})
+        else:
+            results.append(outcome)
+    diffs = [result.pop("diff") for result in results if "diff" in result]
+    result: Result = {"changed": any(item["changed"] for item in results), "vms": results}
+    if diff:
+        result["diff"] = [item for item in diffs if item["before"] != item["after"]]
+    if failures:
+        told = "\n".join(failures[:_SPELLED_OUT])
+        more = f"\nand {len(failures) - _SPELLED_OUT} more" if len(failures) > _SPELLED_OUT else ""
+        raise Failure(f"{len(failures)} of {len(results)} virtual machines failed:\n{told}{more}", **result)
+    return result
