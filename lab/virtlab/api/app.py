@@ -44,7 +44,7 @@ class Server:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.watches: set[Watch] = set()
-        self.discovery = discovery.Discovery(cluster)
+        self.discovery = discovery.Discovery(cluster, discovery.documents(cluster))
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from typing import Protocol
 
 import orjson
 from aiohttp import web
@@ -13,6 +12,7 @@ from virtlab.api.errors import PLAIN, page_not_found
 from virtlab.api.negotiation import JSON
 from virtlab.cluster import Cluster
 from virtlab.resource import Object, Resource
+from virtlab.schema.openapi import Documents as OpenApi
 from virtlab.subresources.registry import Action, registered
 
 VERSION: Object = {
@@ -40,22 +40,25 @@ KINDS = {
 METHOD_VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
-class Documents(Protocol):
-    """The OpenAPI documents of what is served."""
+def documents(cluster: Cluster) -> OpenApi:
+    """The OpenAPI documents of everything that the catalog serves at the moment."""
 
-    def v2(self) -> bytes: ...
+    def served() -> Iterator[Resource]:
+        for group, versions in cluster.catalog.groups().items():
+            for version in versions:
+                yield from cluster.catalog.resources(group, version)
 
-    def v3_index(self) -> bytes: ...
+    def described(resource: Resource) -> Object | None:
+        known = cluster.schemas.documented(resource) if cluster.schemas is not None else None
+        return known or cluster.structure(resource)
 
-    def v3(self, path: str) -> bytes | None:
-        """The document of C(api/v1) or C(apis/apps/v1); None when there is none."""
-        ...
+    return OpenApi(served, described, str(VERSION["gitVersion"]))
 
 
 class Discovery:
     """Answers from the catalog; each text is kept until the catalog changes."""
 
-    def __init__(self, cluster: Cluster, documents: Documents | None = None) -> None:
+    def __init__(self, cluster: Cluster, documents: OpenApi | None = None) -> None:
         self.cluster = cluster
         self.documents = documents
         self._generation = -1

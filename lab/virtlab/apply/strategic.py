@@ -55,9 +55,9 @@ def _merge_map(schema: Schema, live: Object, patch: Object) -> Object:
         case unknown:
             raise _unmergeable(f"unknown patch type: {unknown} in map: {_go_map(patch)}")
     _retain_keys(live, patch)
-    ordered = {key.removeprefix(_ELEMENT_ORDER): order for key, order in patch.items() if key.startswith(_ELEMENT_ORDER)}
-    for key, order in ordered.items():
-        _merge_ordered(_child(schema, key), live, patch, key, order)
+    ordered = {key.removeprefix(_ELEMENT_ORDER): key for key in patch if key.startswith(_ELEMENT_ORDER)}
+    for key, directive in ordered.items():
+        _merge_ordered(_child(schema, key), live, patch, key, patch[directive])
     for key, value in patch.items():
         if key.startswith(_DELETE_FROM):
             name = key.removeprefix(_DELETE_FROM)
@@ -181,7 +181,7 @@ def _obey_directives(live: list[Any], patch: list[Any], key: str) -> tuple[list[
 
 
 def _in_order(merged: list[Any], order: Sequence[Any], live: list[Any], name: Callable[[Any], Any]) -> list[Any]:
-    """Patched items in the order of the patch; others keep their place before an item they stood before, else follow."""
+    """Patched items in the order of the patch; others stay before those they stood before, or else follow."""
     wanted = [name(item) for item in order]
     before = [name(item) for item in live]
     patched = sorted((item for item in merged if name(item) in wanted), key=lambda item: wanted.index(name(item)))

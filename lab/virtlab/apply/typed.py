@@ -1,7 +1,7 @@
 """Objects seen through their type: checked, as sets of fields, compared, merged, with fields taken out.
 
-After sigs.k8s.io/structured-merge-diff/typed; the functions bear the names of its operations. None changes its arguments,
-and their results share parts with them.
+After sigs.k8s.io/structured-merge-diff/typed; the functions bear the names of its operations. None changes its
+arguments, and their results share parts with them.
 """
 
 from __future__ import annotations

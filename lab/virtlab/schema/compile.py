@@ -62,7 +62,7 @@ def _compiled(group: str, version: str, kind: str, namespaced: bool, schema: Sch
 
 
 def _kinds_of(schema: Schema) -> Iterator[tuple[str, str, str]]:
-    """The kinds a schema is of. OpenShift's own kinds are named once more in the core group, where nobody serves them."""
+    """The kinds a schema is of. OpenShift's own are named once more in the core group, where nobody serves them."""
     named = schema.get("x-kubernetes-group-version-kind") or []
     if "properties" not in schema or "kind" not in schema["properties"]:
         return
@@ -76,7 +76,7 @@ def _kinds_of(schema: Schema) -> Iterator[tuple[str, str, str]]:
 
 
 class Compiler:
-    """Resolves references. Only a CRD's own defaults are defaults: those of built-in kinds are an artifact of OpenAPI."""
+    """Resolves references. Only a CRD's defaults are defaults: those of built-in kinds are an artifact of OpenAPI."""
 
     def __init__(self, definitions: Mapping[str, Schema], *, custom: bool) -> None:
         self._definitions = definitions

@@ -270,7 +270,8 @@ def owner(resource: Resource) -> str | None:
 
 def deprecated(resource: Resource) -> bool:
     """Whether the CRD marks this version as deprecated: using it draws a warning."""
-    return any(version.deprecated for version in VERSIONS.get(resource.qualified, ()) if version.name == resource.version)
+    known = VERSIONS.get(resource.qualified, ())
+    return any(version.deprecated for version in known if version.name == resource.version)
 
 
 def schema_version(qualified: str, version: str) -> str:

@@ -145,7 +145,7 @@ LACKING: tuple[Lacking, ...] = (
         "velero.io",
         "v1",
         "Backup",
-        description="Backup is a Velero resource that represents the capture of Kubernetes cluster state at a point in time",
+        description="Backup represents the capture of Kubernetes cluster state at a point in time",
         spec=_object(
             csiSnapshotTimeout=_STRING,
             datamover=_STRING,

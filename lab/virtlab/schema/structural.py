@@ -66,7 +66,7 @@ def _walk(schema: Schema, value: Any, path: str, paths: list[str], *, remove: bo
 
 
 def default(schema: Schema, obj: Object) -> None:
-    """Fill in defaults, everywhere below what is there; a null where none is allowed gives way to the default or goes."""
+    """Fill in defaults, everywhere below what is there; a null that is not allowed gives way to the default or goes."""
     _default(schema, obj)
 
 
