@@ -216,17 +216,19 @@ class Client:
             options["gracePeriodSeconds"] = grace_period
         if uid is not None:
             options["preconditions"] = {"uid": uid}
+        if dry_run:
+            # With a body, the API server takes nothing from the query.
+            options["dryRun"] = ["All"]
         try:
             self._transport.send(
                 Asked("delete", resource, name, namespace),
                 "DELETE",
                 resource.path(name, namespace),
-                query=_dry_run(dry_run),
                 body=options,
                 repeatable=dry_run or uid is not None,
             )
-        except NotFound:
-            return False
+        except NotFound as error:
+            return error.after_loss
         return True
 
     def call(

@@ -58,6 +58,9 @@ class Session:
                 settings["ssl_context"] = _tls_context(self._configuration)
             for name in _FILE_SETTINGS:
                 settings.pop(name, None)
+        if not self._configuration.verify_ssl:
+            # The user has asked for it; a warning with every request would only hide others.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
     def headers(self) -> urllib3.HTTPHeaderDict:
         """The headers of one request; the kubernetes client renews a token that is about to expire on the way."""

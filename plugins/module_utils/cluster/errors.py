@@ -41,7 +41,12 @@ class Asked:
 
 
 class ClusterError(Failure):
-    """A request that was refused or not answered. C(code) is the HTTP status, 0 when there was no answer."""
+    """A request that was refused or not answered. C(code) is the HTTP status, 0 when there was no answer.
+
+    C(after_loss): an earlier attempt of the same request had no answer, so that it may have been done.
+    """
+
+    after_loss = False
 
     def __init__(
         self,

@@ -93,7 +93,7 @@ class Transport:
         stream_timeout: float | None,
     ) -> urllib3.BaseHTTPResponse:
         attempt = 0
-        renewed = False
+        renewed = lost = False
         while True:
             attempt += 1
             session = self._session
@@ -102,8 +102,10 @@ class Transport:
                 if response.status < 400:
                     return response
                 problem: ClusterError = refusal(asked, response.status, response.headers, response.data)
+                problem.after_loss = lost
                 patience = _patience(problem, repeatable)
             except http.HTTPError as error:
+                lost = True
                 problem = _unreachable(asked, session.host, error, self._connection.request_timeout)
                 patience = _patience_after(error, repeatable)
             if isinstance(problem, Unauthorized) and not renewed:
@@ -200,10 +202,10 @@ def _unreachable(asked: Asked, host: str, error: http.HTTPError, seconds: float)
         what, todo = "its name cannot be resolved", "Check host, or the server in the kubeconfig, and DNS."
     elif isinstance(error, http.ProxyError):
         what, todo = f"the proxy does not let us through: {_plain(text)}", "Check proxy and no_proxy."
-    elif isinstance(error, http.ConnectTimeoutError):
-        what, todo = "there is no connection in time", "Check host, firewalls and proxy."
     elif isinstance(error, http.NewConnectionError):
         what, todo = f"there is no connection: {_plain(text)}", "Check that the API server runs, host, and proxy."
+    elif isinstance(error, http.ConnectTimeoutError):
+        what, todo = "there is no connection in time", "Check host, firewalls and proxy."
     elif isinstance(error, http.ReadTimeoutError):
         what = f"there was no answer within {seconds:g} seconds"
         todo = "Whether it was done is not known: look before repeating. request_timeout sets the time."
