@@ -11,7 +11,6 @@ from virtlab.controllers.ownership import being_deleted
 from virtlab.controllers.runtime import Controller, Key
 from virtlab.resource import Object, Resource
 from virtlab.schema import kinds
-from virtlab.schema.columns import columns
 from virtlab.store import Event
 
 if TYPE_CHECKING:
@@ -80,7 +79,4 @@ def definitions_of(cluster: Cluster, owner: str) -> list[Object]:
     for resource in cluster.schemas.resources:
         if resource.custom and kinds.owner(resource) == owner:
             found.setdefault(resource.qualified, []).append(resource)
-    return [
-        definition_of(versions, {version.version: columns(version) for version in versions})
-        for _, versions in sorted(found.items())
-    ]
+    return [definition_of(versions) for _, versions in sorted(found.items())]

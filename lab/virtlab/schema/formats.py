@@ -49,7 +49,7 @@ def _uri(text: str) -> bool:
 
 FORMATS: dict[str, Callable[[str], bool]] = {
     "byte": _parses(lambda text: base64.b64decode(text, validate=True)),
-    "cidr": _parses(lambda text: ("/" in text and ipaddress.ip_interface(text)) or int(text)),
+    "cidr": lambda text: "/" in text and _parses(ipaddress.ip_interface)(text),
     "date": _parses(datetime.date.fromisoformat),
     "date-time": _date_time,
     "duration": lambda text: bool(_DURATION.match(text)),
