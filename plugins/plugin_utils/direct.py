@@ -104,7 +104,7 @@ class DirectAction(NormalAction):  # type: ignore[misc]  # ansible-core has no t
             f"Both option {warning['option']} and its alias {warning['alias']} are set."
             for warning in validation._warnings
         ]
-        if validation.errors:
+        if validation.error_messages:
             message = str(validation.errors.msg)
             if isinstance(validation.errors[0], UnsupportedError):
                 message = f"Unsupported parameters for ({self._task.action}) module: {message}"
