@@ -8,7 +8,7 @@ or C(expand-vm-spec.subresources.kubevirt.io). The resource C(*) holds actions o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -71,7 +71,7 @@ Handler = Callable[[Call], Answer]
 
 @dataclass(frozen=True)
 class Action:
-    """A registered action; C(kind) is what discovery says that it answers with."""
+    """A registered action. Discovery lists it as C(listed), None if not at all, with C(kind) as what it answers."""
 
     subject: str
     name: str
@@ -80,18 +80,30 @@ class Action:
     group: str = ""
     version: str = ""
     kind: str = ""
+    listed: str | None = None
 
 
 _actions: dict[tuple[str, str], list[Action]] = {}
 
 
 def action(
-    subject: str, name: str, *methods: str, group: str = "", version: str = "", kind: str = ""
+    subject: str,
+    name: str,
+    *methods: str,
+    group: str = "",
+    version: str = "",
+    kind: str = "",
+    listed: str | None = None,
+    hidden: bool = False,
 ) -> Callable[[Handler], Handler]:
-    """The decorated function answers requests for the action C(name) of C(subject) with one of C(methods)."""
+    """The decorated function answers requests for the action C(name) of C(subject) with one of C(methods).
+
+    Discovery lists it as C(listed), or as C(name), unless it is C(hidden).
+    """
 
     def register(handler: Handler) -> Handler:
-        entry = Action(subject, name, frozenset(methods), handler, group, version, kind)
+        title = None if hidden else name if listed is None else listed
+        entry = Action(subject, name, frozenset(methods), handler, group, version, kind, title)
         _actions.setdefault((subject, name), []).append(entry)
         return handler
 
@@ -99,10 +111,18 @@ def action(
 
 
 def actions(subject: str, name: str) -> list[Action]:
-    """The actions of that name, one for each function; empty when there is none."""
-    return _actions.get((subject, name)) or _actions.get((ANY, name)) or []
+    """The actions of that name, one for each function; empty when there is none.
+
+    C(portforward/*) holds for everything below it, C(*) for every name that nothing else answers.
+    """
+    below = f"{name.partition('/')[0]}/*"
+    for key in ((subject, name), (subject, below), (subject, ANY if name else ""), (ANY, name)):
+        if found := _actions.get(key):
+            return found
+    return []
 
 
 def registered() -> list[Action]:
-    """Every action, for discovery."""
-    return [entry for entries in _actions.values() for entry in entries]
+    """Every action that discovery lists, under the name by which it lists it."""
+    found = (entry for entries in _actions.values() for entry in entries)
+    return [replace(entry, name=entry.listed) for entry in found if entry.listed is not None]

@@ -18,6 +18,7 @@ from virtlab.subresources.kubevirt.request import (
     find_machine,
     instance,
     instance_conflict,
+    internal_error,
     is_dry_run,
     machine_conflict,
     on_instance,
@@ -119,6 +120,20 @@ def reset(call: Call) -> Answer:
         raise bad_request(f"Failed to reset non-running VMI with phase {now}: {why}")
     _event(call, vmi, "Reset", "VirtualMachineInstance reset")
     return DONE
+
+
+@on_instance("backup", "PUT")
+def backup(call: Call) -> Answer:
+    _running(call, NOT_RUNNING)
+    raise internal_error("unexpected return code 500 (500 Internal Server Error), message: backup is not available")
+
+
+@on_instance("redefine-checkpoint", "PUT")
+def redefine_checkpoint(call: Call) -> Answer:
+    vmi = instance(call)
+    if at(vmi, "status", "changedBlockTracking", "state") != "Enabled":
+        raise instance_conflict(call, "ChangedBlockTracking is not enabled")
+    raise internal_error("unexpected return code 500 (500 Internal Server Error), message: no such checkpoint")
 
 
 @on_instance("freeze", "PUT")

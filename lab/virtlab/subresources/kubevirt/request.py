@@ -12,7 +12,7 @@ from virtlab.admission.kubevirt.settings import VIRT_API, Settings, settings
 from virtlab.patches import copied
 from virtlab.resource import Object, Resource
 from virtlab.status import Cause, StatusError, bad_request, conflict, not_found
-from virtlab.subresources.registry import Answer, Call, Handler, action
+from virtlab.subresources.registry import ANY, Answer, Call, Handler, action
 
 GROUP = "subresources.kubevirt.io"
 MACHINE = Resource("kubevirt.io", "v1", "VirtualMachine", "virtualmachine")
@@ -22,6 +22,21 @@ CLAIM = Resource("kubevirt.io", "v1", "PersistentVolumeClaim", "persistentvolume
 FINAL = ("Succeeded", "Failed")
 NOT_RUNNING = "VM is not running"
 INSTANCE_NOT_RUNNING = "VMI is not running"
+METHODS = ("GET", "PUT", "POST", "PATCH", "DELETE", "HEAD")
+JSON_ROUTES = frozenset(
+    {
+        "expand-spec", "guestosinfo", "userlist", "filesystemlist", "objectgraph", "sev/fetchcertchain",
+        "sev/querylaunchmeasurement", "expand-vm-spec", "version", "guestfs", "healthz",
+    }
+)  # fmt: skip
+# Routes that virt-api serves without naming them in its discovery document.
+UNLISTED = frozenset(
+    {
+        "version", "guestfs", "healthz", "virtualmachines/portforward/*", "virtualmachines/addvolume",
+        "virtualmachines/removevolume", "virtualmachines/memorydump", "virtualmachines/removememorydump",
+        "virtualmachineinstances/usbredir", "virtualmachineinstances/vsock",
+    }
+)  # fmt: skip
 ACCEPTED = Answer(202)
 DONE = Answer(200)
 
@@ -36,12 +51,50 @@ SYNTAX_ERRORS = (
 )
 
 
+def served(subject: str, name: str, *methods: str) -> Callable[[Handler], Handler]:
+    """Registers a route of virt-api's own server, which answers wrong paths, methods and types in plain text."""
+    produced = "application/json" if (name or subject.partition(".")[0]) in JSON_ROUTES else ""
+
+    def register(handler: Handler) -> Handler:
+        @action(
+            f"{subject}.{GROUP}",
+            name,
+            *METHODS,
+            listed=name.removesuffix("/*"),
+            hidden=f"{subject}/{name}" in UNLISTED or subject in UNLISTED,
+        )
+        def route(call: Call) -> Answer:
+            if call.cluster.resource("virtualmachines.kubevirt.io") is None:
+                return Answer(404, "404 page not found\n")
+            if call.method not in methods:
+                return Answer(405, "405: Method Not Allowed")
+            if not accepts(call.header("Accept"), produced):
+                return Answer(406, f"406: Not Acceptable\n\nAvailable representations: {produced}")
+            return handler(call)
+
+        return handler
+
+    return register
+
+
+def accepts(header: str, produced: str) -> bool:
+    """Whether an Accept header takes what a route says that it makes; actions say nothing, so only C(*/*) will do."""
+    wanted = [item.partition(";")[0].strip() for item in header.split(",")]
+    return not header.strip() or "*/*" in wanted or (bool(produced) and produced in wanted)
+
+
 def on_machine(name: str, *methods: str) -> Callable[[Handler], Handler]:
-    return action(f"virtualmachines.{GROUP}", name, *methods)
+    return served("virtualmachines", name, *methods)
 
 
 def on_instance(name: str, *methods: str) -> Callable[[Handler], Handler]:
-    return action(f"virtualmachineinstances.{GROUP}", name, *methods)
+    return served("virtualmachineinstances", name, *methods)
+
+
+@action(f"virtualmachines.{GROUP}", ANY, *METHODS, hidden=True)
+@action(f"virtualmachineinstances.{GROUP}", ANY, *METHODS, hidden=True)
+def unknown(call: Call) -> Answer:
+    return Answer(404, "404: Page Not Found")
 
 
 # Bodies

@@ -14,7 +14,6 @@ from virtlab.resource import Object
 from virtlab.status import StatusError, bad_request
 from virtlab.subresources.kubevirt.request import (
     DONE,
-    GROUP,
     config,
     instance,
     instance_of_machine,
@@ -24,10 +23,11 @@ from virtlab.subresources.kubevirt.request import (
     on_instance,
     on_machine,
     options,
+    served,
     unmarshal_error,
     write,
 )
-from virtlab.subresources.registry import Answer, Call, action
+from virtlab.subresources.registry import Answer, Call
 
 VERSION = "v1.9.0"
 
@@ -66,7 +66,7 @@ def expand_machine(call: Call) -> Answer:
         raise internal_error(str(error)) from error
 
 
-@action(f"expand-vm-spec.{GROUP}", "", "PUT")
+@served("expand-vm-spec", "", "PUT")
 def expand_body(call: Call) -> Answer:
     if not call.body:
         raise unmarshal_error("unexpected end of JSON input")
@@ -136,7 +136,7 @@ for _name, _method in (
     on_instance(_name, _method)(_sev)
 
 
-@action(f"version.{GROUP}", "", "GET")
+@served("version", "", "GET")
 def version(call: Call) -> Answer:
     info = {
         "gitVersion": VERSION,
@@ -150,11 +150,11 @@ def version(call: Call) -> Answer:
     return Answer(200, info)
 
 
-@action(f"guestfs.{GROUP}", "", "GET")
+@served("guestfs", "", "GET")
 def guestfs(call: Call) -> Answer:
     return Answer(200, {"registry": "quay.io/kubevirt", "tag": VERSION, "imagePrefix": "", "gsImage": ""})
 
 
-@action(f"healthz.{GROUP}", "", "GET")
+@served("healthz", "", "GET")
 def healthz(call: Call) -> Answer:
     return Answer(200, {"apiserver": {"connectivity": "ok"}})
