@@ -133,9 +133,10 @@ def _put_firmware(body: Object, firmware: Firmware, live: Object | None) -> None
         if getattr(firmware, name) is not None:
             put(body, f"{domain}.firmware.{name}", getattr(firmware, name))
     if firmware.tpm:
-        tpm: Object = {"enabled": True}
-        if firmware.persistent is not None:
-            tpm["persistent"] = firmware.persistent
+        tpm: Object = {} if firmware.persistent is None else {"persistent": firmware.persistent}
+        if "enabled" in at(live, f"{DEVICES}.tpm", {}):
+            # Older versions know no such field; a VM that has it needs it said.
+            tpm["enabled"] = True
         put(body, f"{DEVICES}.tpm", tpm)
     elif firmware.tpm is False:
         put(body, f"{DEVICES}.tpm", {"enabled": False})
