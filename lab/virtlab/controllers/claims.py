@@ -116,7 +116,8 @@ class ClaimController(Controller):
             return None
         if waits_for_population(claim):
             return None
-        if found.get("volumeBindingMode") == "WaitForFirstConsumer" and not annotations.get(SELECTED_NODE):
+        waits = found.get("volumeBindingMode") == "WaitForFirstConsumer" and annotations.get(POPULATED) != "Succeeded"
+        if waits and not annotations.get(SELECTED_NODE):
             message = "waiting for first consumer to be created before binding"
             self._once(claim, "WaitForFirstConsumer", message, "persistentvolume-controller", warning=False)
             return None

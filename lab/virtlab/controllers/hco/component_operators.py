@@ -83,7 +83,7 @@ class ComponentOperator(Controller):
             metadata = {**owner["metadata"], "finalizers": [*finalizers, component.finalizer]}
             owner = self.update(qualified, {**owner, "metadata": metadata})
         uid = owner["metadata"]["uid"]
-        if not (owner.get("status") or {}).get("phase"):
+        if not (owner.get("status") or {}).get("conditions"):
             self._report(component, owner, ["the operator"])
             return 0.0
         wait = self.remaining(uid, "start", START)

@@ -102,7 +102,7 @@ def volume_status(vmi: Object, find_claim: Callable[[str], Object | None]) -> li
         if size:
             entry["size"] = size
         if volume.get("containerDisk"):
-            entry["containerDiskVolume"] = {"checksum": crc32(volume["containerDisk"]["image"].encode())}
+            entry["containerDiskVolume"] = {"checksum": crc32(volume["containerDisk"]["image"].encode()) & 0x7FFFFFFF}
         hot = any((volume.get(kind) or {}).get("hotpluggable") for kind in ("dataVolume", "persistentVolumeClaim"))
         if hot:
             entry.update(phase="Ready", reason="VolumeReady", message=f"Successfully attach hotplugged volume {name} to VM")
