@@ -29,12 +29,27 @@ FATAL_CONDITIONS: dict[str, frozenset[str] | None] = {
     "InstallPlanFailed": None,
 }
 HINDRANCES = ("ResolutionFailed", "CatalogSourcesUnhealthy", "BundleUnpacking", "InstallPlanMissing")
+CATALOG_READY = "READY"
 REQUIREMENT_MET = frozenset({"Present", "Satisfied"})
 
 
 def component_label(package: str, namespace: str) -> str:
     """The label by which OLM marks what belongs to an installed operator: its CSV and its CRDs."""
     return f"{GROUP}/{package}.{namespace}"
+
+
+def connection_state(catalog: Object) -> str:
+    """What a CatalogSource last saw of the connection to its pod."""
+    found = ((catalog.get("status") or {}).get("connectionState") or {}).get("lastObservedState")
+    return str(found or "not looked at yet")
+
+
+def catalog_connected(catalog: Object | None) -> Verdict:
+    """Ready when OLM can read a CatalogSource."""
+    if catalog is None:
+        return Failed("it was deleted while it was waited for")
+    state = connection_state(catalog)
+    return Ready() if state == CATALOG_READY else Progress(f"the catalog's connection is {state}")
 
 
 def channel_of(manifest: Object, channel: str | None) -> dict[str, Any]:

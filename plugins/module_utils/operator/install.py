@@ -19,12 +19,15 @@ from ..objects import hyperconverged, olm
 from ..objects.core import NAMESPACE, POD
 from ..task import Failure, Result, Task
 from . import wish as wishes
-from .catalog import package_manifest
+from .catalog import CatalogNotReady, package_manifest
 from .steps import Deadline, Steps
 from .wish import Wish
 
 # How long the webhook of an operator that has just come up may still refuse connections.
 WEBHOOK_SECONDS = 120.0
+
+# How long after its connection a catalog's packages may still be missing.
+CATALOG_SECONDS = 60.0
 
 
 @dataclass
@@ -113,12 +116,37 @@ class _Installation:
 
     def _offered(self, spec: dict[str, Any]) -> dict[str, Any]:
         """The channel that the Subscription is to follow, which is written into C(spec) where none was named."""
-        manifest = package_manifest(self.client, self.wish.package, spec["source"], spec["sourceNamespace"])
+        manifest = self._manifest(spec["source"], spec["sourceNamespace"])
         channel = olm.channel_of(manifest, spec.get("channel"))
         spec["channel"] = channel["name"]
         if self.there.subscription is None:
             olm.check_starting_csv(channel, spec.get("startingCSV"))
         return channel
+
+    def _manifest(self, source: str, source_namespace: str) -> Object:
+        """The package as the catalog offers it. One that is just starting is waited for, if to be waited at all."""
+        try:
+            return package_manifest(self.client, self.wish.package, source, source_namespace)
+        except CatalogNotReady:
+            if not self.waits:
+                raise
+        wait(
+            self.client,
+            olm.CATALOG_SOURCE,
+            source,
+            source_namespace,
+            olm.catalog_connected,
+            timeout=self.deadline.remaining,
+            progress=self.task.progress,
+        )
+        limit = Deadline(min(CATALOG_SECONDS, self.deadline.remaining))
+        while True:
+            try:
+                return package_manifest(self.client, self.wish.package, source, source_namespace)
+            except Failure:
+                if limit.over:
+                    raise
+            time.sleep(1.0)
 
     def _namespace(self) -> None:
         if self.there.namespace is None:
