@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections import Counter
 from collections.abc import Callable
 
 import orjson
@@ -44,6 +45,7 @@ class Server:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.watches: set[Watch] = set()
+        self.requests: Counter[str] = Counter()
         self.discovery = discovery.Discovery(cluster, discovery.documents(cluster))
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -70,9 +72,12 @@ class Server:
         target = parse(request.method, request.path, request.query)
         if target.path.startswith(control.PREFIX):
             body = await request.read()
-            response = control.answer(self.cluster, user, request.method, target.path, request.query, body)
+            response = control.answer(
+                self.cluster, self.requests, user, request.method, target.path, request.query, body
+            )
             misbehaviour.disturb(self.cluster, self.watches)
             return response
+        self.requests[_counted(target)] += 1
         fault = self.cluster.faults.hit("request", target.verb, target.path, user.name)
         if fault is None:
             return await self._executed(request, target, user)
@@ -233,3 +238,11 @@ def _attributes(target: Target) -> Attributes:
         target.namespace,
         target.name,
     )
+
+
+def _counted(target: Target) -> str:
+    """The line under which a request is counted, e.g. C(list virtualmachines.kubevirt.io)."""
+    if not target.is_resource:
+        return f"{target.verb} {target.path}"
+    name = f"{target.plural}.{target.group}" if target.group else target.plural
+    return f"{target.verb} {name}/{target.subresource}" if target.subresource else f"{target.verb} {name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import orjson
@@ -19,12 +20,25 @@ from virtlab.status import StatusError, bad_request
 PREFIX = "/virtlab/"
 
 
-def answer(cluster: Cluster, user: User, method: str, path: str, query: Mapping[str, str], body: bytes) -> web.Response:
+def answer(
+    cluster: Cluster,
+    requests: Counter[str],
+    user: User,
+    method: str,
+    path: str,
+    query: Mapping[str, str],
+    body: bytes,
+) -> web.Response:
     if user.name != ADMIN.name:
         raise StatusError(403, f'forbidden: User "{user.name}" cannot steer the lab', "Forbidden")
     match method, path.removeprefix(PREFIX).strip("/"):
         case "GET", "status":
             return _json(status(cluster))
+        case "GET", "requests":
+            return _json({"total": requests.total(), "requests": dict(requests.most_common())})
+        case "DELETE", "requests":
+            requests.clear()
+            return _json({"total": 0})
         case "GET", "faults":
             return _json({"faults": cluster.faults.described()})
         case "POST", "faults":
