@@ -19,14 +19,13 @@ def guest(os: str = "fedora", **networks: dict[str, Any]) -> Guest:
         "virtstack_namespace": "prod",
         "virtstack_os": os,
         "virtstack_node": "worker-1",
-        "virtstack_instance_labels": {"app": "shop", "kubevirt.io/domain": "db"},
         "virtstack_networks": networks
         or {
             "default": {"network": "pod", "ips": ["10.0.2.2", "fd00::2"]},
             "lan": {"network": "prod/vlan93", "ips": ["fe80::1", "2001:db8::7", "192.168.93.7"]},
         },
     }
-    return Guest(variables, {"ssh": 22, "alternative": 2222})
+    return Guest(variables, {"app": "shop", "kubevirt.io/domain": "db"}, {"ssh": 22, "alternative": 2222})
 
 
 def service(type: str = "NodePort", name: str = "db-ssh", **spec: Any) -> dict[str, Any]:

@@ -1,0 +1,463 @@
+# Copyright (c) 2026 The virtstack.core founders
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: cluster
+short_description: The virtual machines of a KubeVirt or OpenShift Virtualization cluster as inventory
+version_added: 0.1.0
+author:
+  - The virtstack.core founders (@virtstack)
+description:
+  - Lists the virtual machines of a cluster, running and stopped, and the instances that belong to no virtual machine.
+  - Reads the whole cluster with one paginated list for each kind, side by side. Where the user may not list the whole
+    cluster, reads namespace by namespace. A namespace that the user may not read is named in a warning and skipped.
+  - Takes files whose names end in V(virtstack.yml), V(virtstack.yaml), V(cluster.yml) or V(cluster.yaml).
+  - Every option takes Jinja templates and vaulted values. In O(compose), O(groups), O(keyed_groups), O(hostnames) and
+    O(filters) the expressions see the host variables, which all begin with C(virtstack_).
+  - Host variables hold no secrets. Cloud-init data, passwords and access credentials are never copied, nor is the
+    manifest that C(kubectl apply) keeps in an annotation.
+  - Host variables are data. An expression in a label of a virtual machine stays the text that it is.
+extends_documentation_fragment:
+  - virtstack.core.cluster.plugin
+  - ansible.builtin.constructed
+  - ansible.builtin.inventory_cache
+options:
+  plugin:
+    description:
+      - The name of this plugin, which makes the file its own.
+    type: str
+    required: true
+    choices:
+      - virtstack.core.cluster
+  namespaces:
+    description:
+      - The namespaces to look into. By default all that the user may read.
+      - Up to ten are listed one by one, more with one list over the whole cluster where the user may do that.
+    type: list
+    elements: str
+    default: []
+  label_selector:
+    description:
+      - Only virtual machines whose labels match, for example V(app=db,tier!=test). The server selects.
+      - An instance without a virtual machine is selected by its own labels.
+      - A text that is no label selector is an error.
+    type: str
+  field_selector:
+    description:
+      - Only virtual machines whose fields match. KubeVirt's kinds know V(metadata.name) and V(metadata.namespace); the
+        server refuses others.
+    type: str
+  filters:
+    description:
+      - Jinja expressions over the host variables. A machine is listed when all of them are true.
+      - One that cannot be evaluated for a machine counts as false, with O(strict) as an error.
+    type: list
+    elements: str
+    default: []
+  hostnames:
+    description:
+      - Jinja expressions over the host variables. The first that gives a text names the host.
+      - By default, and when none of them gives a text, a host is named C(<name>.<namespace>).
+      - When several machines come to the same name, all of them are named C(<name>.<namespace>) instead.
+    type: list
+    elements: str
+    default: []
+  address:
+    description:
+      - The ways to find C(ansible_host), tried in this order. A machine that none of them finds gets no
+        C(ansible_host).
+      - V(interface) takes the first address that an interface reports, of the networks in O(networks) if given.
+        Link-local addresses do not count.
+      - V(service) takes a Service that selects the machine and leads to the port of its connection, and sets
+        C(ansible_port) too. The port is 22 for ssh, 5986 or else 5985 for winrm and psrp.
+      - V(secondary_dns) takes the name that KubeSecondaryDNS serves for an interface on a secondary network,
+        C(<interface>.<name>.<namespace>.vm.<domain>).
+    type: list
+    elements: str
+    choices:
+      - interface
+      - service
+      - secondary_dns
+    default:
+      - interface
+  networks:
+    description:
+      - The networks of a machine whose addresses to take, by their names in the machine, the preferred first.
+      - By default all of them, in the machine's own order.
+    type: list
+    elements: str
+    default: []
+  address_family:
+    description:
+      - The family of address to take from an interface.
+    type: str
+    choices:
+      - any
+      - ipv4
+      - ipv6
+    default: any
+  service_types:
+    description:
+      - The types of Service to take with V(service) in O(address), the preferred first.
+      - V(ClusterIP) is for a controller that runs inside the cluster, as AWX often does.
+    type: list
+    elements: str
+    choices:
+      - LoadBalancer
+      - NodePort
+      - ClusterIP
+    default:
+      - LoadBalancer
+      - NodePort
+  service_port:
+    description:
+      - The port of a Service to take, by its name or number in the Service.
+      - By default the one that leads to the port of the connection, whatever its own number and name are.
+    type: str
+  node_address:
+    description:
+      - By what a node is reached for Services of type V(NodePort). Other values than V(name) list the nodes of the
+        cluster, which the user must be allowed to do.
+    type: str
+    choices:
+      - name
+      - hostname
+      - internal_ip
+      - external_ip
+    default: name
+  node_domain:
+    description:
+      - The domain to append to a node's name with O(node_address=name).
+    type: str
+  node_port_host:
+    description:
+      - One host behind which the ports of all nodes are found, such as a load balancer. Takes the place of the nodes.
+    type: str
+  secondary_dns_domain:
+    description:
+      - The domain under which KubeSecondaryDNS serves names. By default the base domain of an OpenShift cluster; other
+        clusters have none.
+    type: str
+  windows_connection:
+    description:
+      - The connection for Windows guests, told by the guest agent, or else by the preference, the annotation
+        C(vm.kubevirt.io/os) or the label C(os.template.kubevirt.io/*).
+      - With V(ssh), C(ansible_shell_type) is V(cmd), the shell that Windows' own server starts.
+      - With V(none), Windows guests are treated like all others.
+    type: str
+    choices:
+      - winrm
+      - psrp
+      - ssh
+      - none
+    default: winrm
+  group_by:
+    description:
+      - Of what to make groups. Each is named after its kind and value, for example C(namespace_prod),
+        C(status_running), C(node_worker_1), C(os_rhel) and C(instancetype_u1_medium).
+      - What Ansible does not take in the name of a group becomes an underscore.
+    type: list
+    elements: str
+    choices:
+      - instancetype
+      - kind
+      - namespace
+      - node
+      - os
+      - preference
+      - run_strategy
+      - status
+    default:
+      - namespace
+      - node
+      - status
+      - os
+      - instancetype
+  group_by_labels:
+    description:
+      - The keys of the labels of which to make groups, named C(label_<key>_<value>). A C(*) stands for any text.
+    type: list
+    elements: str
+    default: []
+  group_prefix:
+    description:
+      - What to put before the name of every group of O(group_by), O(group_by_labels) and O(cluster_name).
+    type: str
+    default: ''
+  cluster_name:
+    description:
+      - A name for the cluster. Its hosts get it as C(virtstack_cluster) and join the group C(cluster_<name>).
+      - Without it there is neither.
+    type: str
+notes:
+  - With O(cache=true) the host variables are cached, under a name that depends on the options and on the credentials.
+    Another user's inventory is never read, nor one of other options. A directory in which others may write is not used.
+  - A template in the value of an option sees extra variables and lookups only.
+"""
+
+EXAMPLES = r"""
+# prod.virtstack.yml: all machines of two namespaces of the cluster that kubectl would talk to
+plugin: virtstack.core.cluster
+namespaces: [prod, stage]
+
+---
+# AWX: the credential's K8S_AUTH_HOST and K8S_AUTH_API_KEY say where, nothing else is needed
+plugin: virtstack.core.cluster
+
+---
+# Running Linux machines of an application, by short names, on the network called lan, grouped by their role
+plugin: virtstack.core.cluster
+kubeconfig: "{{ lookup('env', 'HOME') }}/.kube/config"
+label_selector: app=shop
+filters:
+  - virtstack_status == 'Running'
+  - virtstack_os != 'windows'
+hostnames:
+  - virtstack_labels.hostname
+  - virtstack_name
+networks: [lan]
+address_family: ipv4
+compose:
+  ansible_user: "'fedora' if virtstack_os == 'fedora' else 'cloud-user'"
+groups:
+  big: virtstack_vcpus | int >= 8
+keyed_groups:
+  - key: virtstack_labels.role
+    prefix: role
+
+---
+# Machines behind Services: node ports of the node each one runs on, or its load balancer. Windows over PSRP
+plugin: virtstack.core.cluster
+address: [service, interface]
+node_address: internal_ip
+windows_connection: psrp
+group_by: [namespace, os]
+group_by_labels: [app, 'topology.kubernetes.io/*']
+
+---
+# By the names that KubeSecondaryDNS serves
+plugin: virtstack.core.cluster
+address: [secondary_dns]
+networks: [lan]
+secondary_dns_domain: vms.example.com
+"""
+
+import gc
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import ansible.template
+from ansible.errors import AnsibleError, AnsibleParserError
+from ansible.module_utils.common.text.converters import to_native
+from ansible.module_utils.parsing.convert_bool import BOOLEANS_FALSE
+from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import CONNECTION_OPTIONS
+from ansible_collections.virtstack.core.plugins.module_utils.objects.addresses import Reach
+from ansible_collections.virtstack.core.plugins.module_utils.objects.naming import (
+    Grouping,
+    default_name,
+    unique_names,
+)
+from ansible_collections.virtstack.core.plugins.module_utils.task import Failure
+
+FILE_ENDINGS = ("virtstack.yml", "virtstack.yaml", "cluster.yml", "cluster.yaml")
+
+_SELECTION = ("namespaces", "label_selector", "field_selector")
+_REACH = (
+    "address",
+    "networks",
+    "address_family",
+    "service_types",
+    "service_port",
+    "node_address",
+    "node_domain",
+    "node_port_host",
+    "secondary_dns_domain",
+    "windows_connection",
+)
+_GROUPING = ("group_by", "group_by_labels", "group_prefix", "cluster_name")
+# Expressions over host variables; all other values in the file are templated when it is read.
+_EXPRESSIONS = frozenset({"compose", "groups", "keyed_groups", "hostnames", "filters"})
+
+_FALSE_WORDS = {str(word).lower() for word in BOOLEANS_FALSE} | {"", "none"}
+
+# From ansible-core 2.19 on only what is marked as trusted is templated. Before, all is but what is marked as unsafe.
+_MARKS_TRUST = hasattr(ansible.template, "trust_as_template")
+
+Variables = dict[str, Any]
+
+
+class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: ignore[misc]
+    """Hosts from the virtual machines of one cluster."""
+
+    NAME = "virtstack.core.cluster"
+
+    def verify_file(self, path: str) -> bool:
+        """Whether the file is there and its name is one of this plugin's."""
+        return bool(super().verify_file(path)) and path.endswith(FILE_ENDINGS)
+
+    def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
+        """Take options from the file, templated and decrypted before they are converted to their types."""
+        if direct is not None:
+            direct = {key: value if key in _EXPRESSIONS else self._resolved(value) for key, value in direct.items()}
+        super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
+
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
+        """Fill the inventory. Raises AnsibleParserError with what the cluster said, or which option is wrong."""
+        super().parse(inventory, loader, path, cache)
+        self._read_config_data(path)
+        with _uncollected():
+            try:
+                guests = self._guests(path, cache)
+            except Failure as failure:
+                raise AnsibleParserError(failure.message) from failure
+            self._populate(guests)
+
+    def _resolved(self, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: self._resolved(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._resolved(item) for item in value]
+        if getattr(value, "__ENCRYPTED__", False):
+            return str(value)
+        self.templar.available_variables = self._vars or {}
+        return self.templar.template(value)
+
+    def _options_named(self, names: Iterable[str]) -> dict[str, Any]:
+        return {name: self.get_option(name) for name in names}
+
+    def _guests(self, path: str, cache: bool) -> list[Variables]:
+        """The host variables of all guests, from the cache where that is wanted and has them."""
+        if not self._may_cache():
+            return self._gathered()
+        key = self._cache_key(path)
+        if cache:
+            try:
+                return list(self._cache[key]["guests"])
+            except KeyError:
+                self.display.vvv(f"no cached inventory for {path}")
+        guests = self._gathered()
+        self._cache[key] = {"guests": guests}
+        return guests
+
+    def _gathered(self) -> list[Variables]:
+        # The client takes a while to import, which a cached inventory need not wait for.
+        from ansible_collections.virtstack.core.plugins.module_utils.cluster.client import connect
+        from ansible_collections.virtstack.core.plugins.module_utils.objects.gather import Selection, gather
+
+        client = connect(self._options_named(CONNECTION_OPTIONS))
+        selection = Selection(**self._options_named(_SELECTION))
+        return gather(client, selection, Reach(**self._options_named(_REACH)), self.display.warning)
+
+    def _may_cache(self) -> bool:
+        """Whether to cache. Never where another user could put an inventory of theirs in our cache's place."""
+        if not self.get_option("cache"):
+            return False
+        directory = os.path.expanduser(os.path.expandvars(self.get_option("cache_connection") or ""))
+        if os.path.isdir(directory) and stat.S_IMODE(os.stat(directory).st_mode) & (stat.S_IWGRP | stat.S_IWOTH):
+            self.display.warning(
+                f"inventory is not cached: others may write in {directory}. Use a directory of your own."
+            )
+            return False
+        return True
+
+    def _cache_key(self, path: str) -> str:
+        """A name that only who has the same options and credentials can tell."""
+        asked = self._options_named((*CONNECTION_OPTIONS, *_SELECTION, *_REACH))
+        digest = hashlib.sha256(json.dumps([path, asked], sort_keys=True, default=str).encode())
+        named = asked["kubeconfig"] or os.environ.get("KUBECONFIG") or "~/.kube/config"
+        for part in str(named).split(os.pathsep):
+            file = os.path.expanduser(part)
+            if os.path.isfile(file):
+                with open(file, "rb") as content:
+                    digest.update(content.read())
+        return f"{self.get_cache_key(path)}_{digest.hexdigest()}"
+
+    def _populate(self, guests: list[Variables]) -> None:
+        cluster = self.get_option("cluster_name")
+        if cluster:
+            guests = [guest | {"virtstack_cluster": cluster} for guest in guests]
+        if not _MARKS_TRUST:
+            guests = [_unsafe(guest) for guest in guests]
+        guests = [guest for guest in guests if self._passes(guest)]
+        grouping = Grouping(**self._options_named(_GROUPING))
+        groups: dict[str, str] = {}
+        for name, guest in zip(unique_names(guests, [self._name(guest) for guest in guests]), guests, strict=True):
+            self.inventory.add_host(name)
+            host = self.inventory.get_host(name)
+            # Not inventory.set_variable: in 2.19 that copies every value to note which file it came from.
+            for variable, value in guest.items():
+                host.set_variable(variable, value)
+            for group in grouping.names(guest):
+                if group not in groups:
+                    groups[group] = self.inventory.add_group(self._sanitize_group_name(group))
+                self.inventory.add_child(groups[group], name)
+            self._construct(name, host)
+
+    def _construct(self, name: str, host: Any) -> None:
+        compose, groups, keyed_groups = (self.get_option(key) for key in ("compose", "groups", "keyed_groups"))
+        if compose or groups or keyed_groups:
+            strict = self.get_option("strict")
+            self._set_composite_vars(compose, host.get_vars(), name, strict)
+            self._add_host_to_composed_groups(groups, host.get_vars(), name, strict, fetch_hostvars=False)
+            self._add_host_to_keyed_groups(keyed_groups, host.get_vars(), name, strict, fetch_hostvars=False)
+
+    def _name(self, guest: Variables) -> str:
+        for expression in self.get_option("hostnames"):
+            name = self._evaluated("hostnames", expression, guest)
+            if name is not None and str(name).strip():
+                return str(name).strip()
+        return default_name(guest)
+
+    def _passes(self, guest: Variables) -> bool:
+        return all(self._is_true(condition, guest) for condition in self.get_option("filters"))
+
+    def _is_true(self, condition: str, guest: Variables) -> bool:
+        value = self._evaluated("filters", condition, guest)
+        # ansible-core before 2.19 gives text for what is no literal.
+        return bool(value) and str(value).strip().lower() not in _FALSE_WORDS
+
+    def _evaluated(self, option: str, expression: str, guest: Variables) -> Any:
+        try:
+            return self._compose(expression, guest)
+        except Exception as error:
+            # Jinja and the filters in an expression raise what they like.
+            if self.get_option("strict"):
+                name = default_name(guest)
+                raise AnsibleError(
+                    f"{option}: {expression} cannot be evaluated for {name}: {to_native(error)}"
+                ) from error
+            return None
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep Python's collector of cycles out: what is read has none, and there is a lot of it to look through."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        # The inventory stays to the end of the run, so later collections need not look through it either.
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+
+
+def _unsafe(value: Any) -> Any:
+    """Data that ansible-core before 2.19 does not template, whatever stands in it."""
+    from ansible.utils.unsafe_proxy import wrap_var
+
+    if isinstance(value, dict):
+        return {key: _unsafe(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_unsafe(item) for item in value]
+    return wrap_var(value) if isinstance(value, str) and "{" in value else value
