@@ -18,6 +18,7 @@ from virtlab.fields import Fields
 from virtlab.operation import SYSTEM, User
 from virtlab.patches import PatchError, apply_json_patch, copied, merge
 from virtlab.resource import Object, Resource
+from virtlab.schema import structural
 from virtlab.selectors import selector
 from virtlab.status import Cause, StatusError, bad_request, conflict, not_found
 from virtlab.store import Entry, Store
@@ -94,8 +95,15 @@ class Cluster:
         return objects if selects is None else [obj for obj in objects if selects(obj)]
 
     def converted(self, obj: Object, resource: Resource) -> Object:
-        """C(obj) in the version of C(resource)."""
-        return obj if obj["apiVersion"] == resource.api_version else convert(obj, resource)
+        """C(obj) in the version of C(resource), with that version's defaults where conversion left a field out."""
+        if obj["apiVersion"] == resource.api_version:
+            return obj
+        found = convert(obj, resource)
+        schema = self.structure(resource) if resource.custom else None
+        if schema is not None:
+            found = copied(found)
+            structural.default(schema, found)
+        return found
 
     def entry_converter(self, resource: Resource) -> Callable[[Entry], bytes] | None:
         """How an entry becomes JSON in this version where the cached text will not do."""
