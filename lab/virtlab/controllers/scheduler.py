@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from virtlab.controllers import direct
 from virtlab.controllers.claims import SELECTED_NODE, claim_names
 from virtlab.controllers.conditions import condition, with_condition
 from virtlab.controllers.ownership import being_deleted
@@ -227,8 +228,11 @@ class Scheduler(Controller):
             condition("PodScheduled", True, lastProbeTime=None),
             self.cluster.clock.stamp(),
         )
-        bound = self.update("pods", {**pod, "spec": {**pod["spec"], "nodeName": node}})
-        self.write_status("pods", bound, status)
+        bound = {**pod, "spec": {**pod["spec"], "nodeName": node}, "status": status}
+        resource = self.served("pods")
+        if resource is not None:
+            live = direct.live_of(self.cluster, resource, pod)
+            direct.put(self.cluster, resource, live, bound, self.manager_name, "status", {"f:status": direct.owned(status)})
 
 
 def _same_room(event: Event) -> bool:
