@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+from .credentials import sources
 from .errors import AlreadyExists, Asked, ClusterError, Expired, Forbidden, NotFound, NotServed, Unreachable
 from .options import Connection, connection
 from .resource import Object, Resource
@@ -40,8 +42,17 @@ class Listing:
 
 
 def connect(params: Mapping[str, Any]) -> Client:
-    """A client for the connection options in C(params). Raises Failure; no request is sent yet."""
-    return Client(connection(params))
+    """A client for the connection options in C(params). Raises Failure; no request is sent yet.
+
+    The same options in the same process, such as in the items of a loop, go on with the same client and connections.
+    """
+    wanted = connection(params)
+    circumstances = (os.getpid(), *sources(wanted))
+    kept = _kept.get("client")
+    if kept is None or kept[0] != circumstances or kept[1] != wanted:
+        kept = (circumstances, wanted, Client(wanted))
+        _kept["client"] = kept
+    return kept[2]
 
 
 class Client:
@@ -50,7 +61,6 @@ class Client:
     def __init__(self, connection: Connection) -> None:
         # One more than the bulk writes: a watch runs beside them.
         self._transport = Transport(connection, CONCURRENCY + 1)
-        self._served: dict[str, frozenset[str]] = {}
 
     @property
     def host(self) -> str:
@@ -288,16 +298,13 @@ class Client:
         )
 
     def serves(self, resource: Resource) -> bool:
-        """Whether the cluster has the API in this version. Asked once a group version and client."""
-        if resource.api_version not in self._served:
-            path = f"/apis/{resource.api_version}" if resource.group else f"/api/{resource.version}"
-            asked = Asked("discover", path=path)
-            try:
-                body = self._transport.send(asked, "GET", path, repeatable=True).body
-            except (NotFound, NotServed):
-                return False
-            self._served[resource.api_version] = frozenset(item["name"] for item in body.get("resources") or ())
-        return resource.plural in self._served[resource.api_version]
+        """Whether the cluster has the API in this version, now."""
+        path = f"/apis/{resource.api_version}" if resource.group else f"/api/{resource.version}"
+        try:
+            body = self._transport.send(Asked("discover", path=path), "GET", path, repeatable=True).body
+        except (NotFound, NotServed):
+            return False
+        return any(item["name"] == resource.plural for item in body.get("resources") or ())
 
     def preferred(self, resources: Iterable[Resource]) -> Resource:
         """The first of these versions of a kind that the cluster serves. Raises NotServed."""
@@ -346,6 +353,10 @@ class Client:
             return [guarded(item) for item in given]
         with ThreadPoolExecutor(min(limit, CONCURRENCY, len(given))) as pool:
             return [*pool.map(guarded, given)]
+
+
+# The last client of this process, with what it was made from. A forked process must not use its parent's connections.
+_kept: dict[str, tuple[tuple[Any, ...], Connection, Client]] = {}
 
 
 def _object(resource: Resource, body: Any) -> Object:

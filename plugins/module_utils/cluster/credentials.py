@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import urllib3
@@ -30,6 +30,7 @@ except ImportError as error:
 else:
     MISSING_LIBRARY = None
 
+_VARIABLES = ("KUBECONFIG", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 _FILE_SETTINGS = ("ca_certs", "cert_file", "key_file", "ca_cert_data")
 
 
@@ -82,6 +83,20 @@ class Session:
         return headers
 
 
+def sources(connection: Connection) -> Iterator[Any]:
+    """What besides the options decides about a session: variables, and the files that are read, as they are now."""
+    for variable in _VARIABLES:
+        yield os.environ.get(variable) or os.environ.get(variable.lower())
+    kubeconfig = connection.kubeconfig if isinstance(connection.kubeconfig, str) else _default_kubeconfig()
+    for path in (*kubeconfig.split(os.pathsep), connection.ca_cert, connection.client_cert, connection.client_key):
+        yield os.stat(path).st_mtime_ns if path and os.path.isfile(path) else None
+
+
+def _default_kubeconfig() -> str:
+    # Read here, because the kubernetes client read KUBECONFIG when it was imported.
+    return os.path.expanduser(os.environ.get("KUBECONFIG") or os.path.join("~", ".kube", "config"))
+
+
 def _configuration(connection: Connection, folder: str) -> Any:
     configuration = Configuration()
     try:
@@ -112,9 +127,7 @@ def _load(connection: Connection, configuration: Any, folder: str) -> None:
     if isinstance(connection.kubeconfig, Mapping):
         load_kube_config_from_dict(dict(connection.kubeconfig), persist_config=False, **loading)
         return
-    # Read here, because the kubernetes client read KUBECONFIG when it was imported.
-    default = os.environ.get("KUBECONFIG") or os.path.join("~", ".kube", "config")
-    paths = os.path.expanduser(connection.kubeconfig or default)
+    paths = connection.kubeconfig or _default_kubeconfig()
     if connection.kubeconfig or any(os.path.isfile(path) for path in paths.split(os.pathsep)):
         load_kube_config(config_file=paths, **loading)
     elif "KUBERNETES_SERVICE_HOST" in os.environ:
@@ -122,7 +135,7 @@ def _load(connection: Connection, configuration: Any, folder: str) -> None:
     elif not connection.host:
         raise Failure(
             "No cluster is named: give kubeconfig, or host and api_key, or set K8S_AUTH_KUBECONFIG, or K8S_AUTH_HOST"
-            f" and K8S_AUTH_API_KEY. (There is no {default} either, and this is no pod of a cluster.)"
+            f" and K8S_AUTH_API_KEY. (There is no {paths} either, and this is no pod of a cluster.)"
         )
 
 
