@@ -77,7 +77,7 @@ class Server:
             )
             misbehaviour.disturb(self.cluster, self.watches)
             return response
-        self.requests[_counted(target)] += 1
+        self.requests[_counted(target, "All" in request.query.getall("dryRun", []))] += 1
         fault = self.cluster.faults.hit("request", target.verb, target.path, user.name)
         if fault is None:
             return await self._executed(request, target, user)
@@ -240,9 +240,10 @@ def _attributes(target: Target) -> Attributes:
     )
 
 
-def _counted(target: Target) -> str:
+def _counted(target: Target, dry_run: bool) -> str:
     """The line under which a request is counted, e.g. C(list virtualmachines.kubevirt.io)."""
+    verb = f"dry-run {target.verb}" if dry_run else target.verb
     if not target.is_resource:
-        return f"{target.verb} {target.path}"
+        return f"{verb} {target.path}"
     name = f"{target.plural}.{target.group}" if target.group else target.plural
-    return f"{target.verb} {name}/{target.subresource}" if target.subresource else f"{target.verb} {name}"
+    return f"{verb} {name}/{target.subresource}" if target.subresource else f"{verb} {name}"
