@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from virtlab import builtin_kinds
 from virtlab.resource import Object, Resource
+from virtlab.schema import builtin_rules, decoding
 from virtlab.status import Cause, bad_request
 
 if TYPE_CHECKING:
@@ -138,63 +138,12 @@ def convert_input(resource: Resource, obj: Object) -> None:
 
 def problems(cluster: Cluster, resource: Resource, new: Object, old: Object | None) -> list[Cause]:
     """What kube-apiserver's own validation of a built-in kind objects to."""
-    return [] if resource.custom else builtin_kinds.problems(resource, new, old)
-
-
-# Types of built-in kinds are checked while their JSON is decoded
-
-GO_TYPES = {"string": "string", "boolean": "bool", "integer": "int32", "number": "float64"}
+    return [] if resource.custom else builtin_rules.problems(resource.qualified, new, old)
 
 
 def check_types(resource: Resource, schema: Object, obj: Object) -> None:
-    """Raises the 400 of Go's JSON decoder when a built-in object holds a value of the wrong type."""
-    if resource.custom:
-        if not isinstance(obj.get("metadata"), dict):
-            raise bad_request(f"{resource.kind} has no metadata")
-        return
-    for path, found, wanted in _mismatches(schema, obj, ""):
-        raise bad_request(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
-            f"json: cannot unmarshal {found} into Go struct field {resource.kind}.{path} of type {wanted}"
-        )
-
-
-def _mismatches(schema: Object, value: Any, path: str) -> Iterator[tuple[str, str, str]]:
-    wanted = schema.get("type")
-    if value is None or schema.get("x-kubernetes-int-or-string") or wanted is None:
-        return
-    if wanted == "object":
-        if not isinstance(value, dict):
-            if path:
-                yield path, _json_name(value), "map[string]interface {}"
-            return
-        properties, values = schema.get("properties", {}), schema.get("additionalProperties")
-        for key, item in value.items():
-            child = properties.get(key)
-            if child is None and isinstance(values, dict):
-                yield from _mismatches(values, item, path)
-            elif child is not None and key != "metadata":
-                yield from _mismatches(child, item, f"{path}.{key}" if path else key)
-    elif wanted == "array":
-        if not isinstance(value, list):
-            yield path, _json_name(value), "[]interface {}"
-            return
-        for item in value:
-            yield from _mismatches(schema.get("items", {}), item, path)
-    elif _json_name(value) != {"boolean": "bool", "integer": "number"}.get(wanted, wanted):
-        go_type = "int64" if schema.get("format") == "int64" else GO_TYPES[wanted]
-        if not (schema.get("format") == "quantity" or "quantity" in str(schema.get("pattern", ""))):
-            yield path, _json_name(value), go_type
-
-
-def _json_name(value: Any) -> str:
-    match value:
-        case bool():
-            return "bool"
-        case int() | float():
-            return "number"
-        case str():
-            return "string"
-        case list():
-            return "array"
-    return "object"
+    """Raises the 400 of the decoder for a value of the wrong type; only built-in kinds have Go types to fit."""
+    if not resource.custom:
+        decoding.decode(resource, schema, obj)
+    elif not isinstance(obj.get("metadata"), dict):
+        raise bad_request(f"{resource.kind} has no metadata")

@@ -16,7 +16,7 @@ from virtlab.goformat import quoted
 from virtlab.operation import SYSTEM, Operation, User
 from virtlab.patches import copied
 from virtlab.resource import Object, Resource
-from virtlab.schema import structural, validation
+from virtlab.schema import builtin, structural, validation
 from virtlab.status import Cause, StatusError, already_exists, bad_request, conflict, invalid, not_found
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ def decode(
     strategies.convert_input(resource, obj)
     if resource.custom:
         structural.default(schema, obj)
+    else:
+        builtin.default(resource.qualified, obj)
 
 
 def strict_error(resource: Resource) -> Callable[[Object, str], StatusError]:

@@ -15,6 +15,7 @@ from virtlab.apply.fieldset import FieldSet, Path, path_text
 from virtlab.apply.typed import Comparison, check, compare, merge, remove_items, to_field_set, with_named_fields
 from virtlab.apply.types import Type, TypeMismatch
 from virtlab.goformat import quoted
+from virtlab.patches import copied
 from virtlab.resource import Object
 from virtlab.status import Cause, StatusError, bad_request
 
@@ -139,9 +140,9 @@ def apply(
     if comparison.added or comparison.modified or comparison.removed or live is None or before != pruned:
         managers[identity_of_applier].time = now
     _strip(managers, identity_of_applier)
-    metadata = dict(pruned.get("metadata") or {})
-    _write(metadata, managers)
-    return {**pruned, "metadata": metadata}
+    new: Object = copied(pruned)
+    _write(new.setdefault("metadata", {}), managers)
+    return new
 
 
 def settle_times(old: Object, new: Object) -> None:
