@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from virtlab.api.ages import age
-from virtlab.api.columns import BUILT_IN, Column
+from virtlab.api.columns import BUILT_IN, STORAGE_CLASS_NAME, Column
 from virtlab.api.jsonpath import first
 from virtlab.cluster import Cluster
 from virtlab.resource import Object, Resource
 
 NAME = Column("Name", lambda obj: obj["metadata"].get("name", ""), format="name")
+NAMES = {"storageclasses.storage.k8s.io": STORAGE_CLASS_NAME}
+UNNAMED = frozenset({"events"})  # their name is one of their wide columns
 NAME_TEXT = (
     "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a "
     "client to request the generation of an appropriate name automatically. Name is primarily intended for creation "
@@ -42,7 +44,7 @@ def table(
 def columns_of(resource: Resource, cluster: Cluster) -> Sequence[Column]:
     built_in = BUILT_IN.get(resource.qualified)
     if built_in is not None:
-        return (NAME, *built_in)
+        return (NAMES.get(resource.qualified, NAME), *built_in) if resource.qualified not in UNNAMED else built_in
     described = cluster.catalog.columns(resource)
     if described is None and not resource.custom:
         return (NAME, Column("Created At", lambda obj: obj["metadata"].get("creationTimestamp"), format="date-time"))
