@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from virtlab.controllers.kubevirt.names import GENERATION, VM_FINALIZER, VM_NAME, VMI_FINALIZER
+from virtlab.controllers.kubevirt.names import GENERATION, VM_FINALIZER, VM_NAME
 from virtlab.controllers.ownership import owner_reference
 from virtlab.patches import copied
 from virtlab.resource import Object
@@ -77,7 +77,7 @@ def instance_of(vm: Object, spec: Object, revision: str, stamp: str, *, paused: 
             "namespace": metadata["namespace"],
             "labels": {**(template.get("labels") or {}), VM_NAME: metadata["name"]},
             "annotations": annotations,
-            "finalizers": [VM_FINALIZER, VMI_FINALIZER],
+            "finalizers": [VM_FINALIZER],
             "ownerReferences": [owner_reference(vm)],
         },
         "spec": spec,

@@ -24,7 +24,7 @@ from virtlab.controllers.kubevirt.names import (
     NODE_NAME,
     PVCS,
     VM_FINALIZER,
-    VMI_FINALIZER,
+    VMI_FINALIZERS,
     VMIS,
 )
 from virtlab.controllers.kubevirt.volumes import claims, phase
@@ -48,6 +48,14 @@ def not_ready(conditions: list[Object], why: tuple[str, str], stamp: str) -> lis
         return conditions
     wanted = {"type": "Ready", "status": "False", "reason": why[0], "message": why[1], "lastProbeTime": stamp}
     return with_condition(conditions, wanted, stamp)
+
+
+def ended(status: Object, has_pod: bool, stamp: str) -> Object:
+    """C(status) of a guest that is down: not ready, and no agent."""
+    conditions = not_ready(list(status.get("conditions") or ()), TERMINATING if has_pod else NO_POD, stamp)
+    for kind in ("AgentConnected", "Paused"):
+        conditions = without_condition(conditions, kind)
+    return {**status, "conditions": conditions}
 
 
 class InstanceController(Controller):
@@ -284,12 +292,12 @@ class InstanceController(Controller):
             self.forget(uid, "shutdown")
             self.event(vmi, "Stopped", "The VirtualMachineInstance was shut down.", component="virt-handler")
         status = enter(dict(vmi.get("status") or {}), "Succeeded" if now == "Running" else "Failed", stamp)
-        status["conditions"] = not_ready(list(status.get("conditions") or ()), TERMINATING if pods else NO_POD, stamp)
-        self._write(vmi, status)
+        self._write(vmi, ended(status, bool(pods), stamp))
         return None
 
     def _clean_up(self, vmi: Object, pods: list[Object]) -> float | None:
         """A final instance loses its pods; its own finalizer goes when they are gone, the machine's by the machine."""
+        vmi = self._write(vmi, ended(dict(vmi["status"]), bool(pods), self.cluster.clock.stamp()))
         for pod in pods:
             if not being_deleted(pod):
                 metadata = pod["metadata"]
@@ -300,8 +308,9 @@ class InstanceController(Controller):
         if self.launchers(vmi) or not being_deleted(vmi):
             return None
         finalizers = vmi["metadata"].get("finalizers") or ()
-        if VMI_FINALIZER in finalizers:
-            self.drop_finalizer(VMIS, vmi, VMI_FINALIZER)
+        own = next((item for item in VMI_FINALIZERS if item in finalizers), None)
+        if own is not None:
+            self.drop_finalizer(VMIS, vmi, own)
         elif VM_FINALIZER in finalizers and controller_of(vmi, "VirtualMachine") is None:
             self.drop_finalizer(VMIS, vmi, VM_FINALIZER)
         return None

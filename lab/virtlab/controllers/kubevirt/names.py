@@ -14,7 +14,7 @@ REVISIONS = "controllerrevisions.apps"
 KUBEVIRTS = "kubevirts.kubevirt.io"
 
 VM_FINALIZER = "kubevirt.io/virtualMachineControllerFinalize"
-VMI_FINALIZER = "kubevirt.io/foregroundDeleteVirtualMachine"
+VMI_FINALIZERS = ("foregroundDeleteVirtualMachine", "kubevirt.io/foregroundDeleteVirtualMachine")
 LATEST_VERSION = "kubevirt.io/latest-observed-api-version"
 STORAGE_VERSION = "kubevirt.io/storage-observed-api-version"
 GENERATION = "kubevirt.io/vm-generation"
