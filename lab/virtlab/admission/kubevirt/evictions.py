@@ -50,7 +50,7 @@ def intercept(operation: Operation) -> None:
     pod = _pod(operation, operation.name)
     if pod is None:
         return
-    owners = pod["metadata"].get("ownerReferences") or ()
+    owners = pod["metadata"].get("ownerReferences") or []
     if _label(pod) == "hotplug-disk" and len(owners) == 1:
         owner = _pod(operation, owners[0]["name"])
         if owner is not None and _label(owner) == "virt-launcher" and _is_alive(owner):
