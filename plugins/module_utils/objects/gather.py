@@ -89,9 +89,12 @@ def gather(client: Client, selection: Selection, reach: Reach, warn: Callable[[s
 
     def take_service(service: Object) -> None:
         if (service.get("spec") or {}).get("selector"):
-            kept = {key: service[key] for key in ("spec", "status") if key in service}
-            metadata = {key: service["metadata"][key] for key in ("name", "namespace")}
-            found.services.setdefault(metadata["namespace"], {})[metadata["name"]] = {"metadata": metadata, **kept}
+            name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+            found.services.setdefault(namespace, {})[name] = {
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": service["spec"],
+                "status": service.get("status"),
+            }
 
     def take_node(node: Object) -> None:
         found.nodes[node["metadata"]["name"]] = {"status": {"addresses": (node.get("status") or {}).get("addresses")}}
@@ -140,7 +143,13 @@ def _read_all(
     refused = [reading for reading, result in zip(readings, results, strict=True) if isinstance(result, Forbidden)]
     _raise_others(results)
     if refused:
-        _read_by_namespace(client, refused, namespaces or _visible_namespaces(client), warn)
+        places = namespaces or _visible_namespaces(client)
+        if not places and not all(reading.optional for reading in refused):
+            raise Failure(
+                "not allowed to list virtual machines in the whole cluster, nor to find out its namespaces: name those"
+                " to look into with the option namespaces."
+            )
+        _read_by_namespace(client, refused, places, warn)
 
 
 def _read_by_namespace(
@@ -163,9 +172,9 @@ def _read_by_namespace(
         if places:
             effect = "what they would tell is left out" if reading.optional else "skipped"
             warn(f"not allowed to list {reading.resource.qualified} in {', '.join(places)}: {effect}.")
-    machines = [result for (reading, _), result in zip(jobs, results, strict=True) if not reading.optional]
-    if machines and all(isinstance(result, Forbidden) for result in machines):
-        raise machines[0]
+    refusals = [result for (reading, _), result in refused if not reading.optional]
+    if refusals and len(refusals) == sum(not reading.optional for reading, _ in jobs):
+        raise refusals[0]
 
 
 def _read(client: Client, reading: _Reading, namespace: str | None, wanted: frozenset[str]) -> None:
@@ -195,18 +204,12 @@ def _raise_others(results: Iterable[Any]) -> None:
 
 def _visible_namespaces(client: Client) -> list[str]:
     """The namespaces that the user may see. OpenShift lists a user's projects even where it refuses namespaces."""
-    refusal: ClusterError | None = None
     for resource in (PROJECT, NAMESPACE):
         try:
             return [item["metadata"]["name"] for item in client.list(resource).items]
-        except (NotServed, NotFound):
+        except (Forbidden, NotFound, NotServed):
             continue
-        except Forbidden as error:
-            refusal = error
-    raise Failure(
-        "not allowed to list virtual machines in the whole cluster, nor to list its namespaces: name those to look into"
-        f" with the option namespaces. {refusal.message if refusal else ''}".rstrip()
-    )
+    return []
 
 
 def _size(client: Client, guests: Sequence[Guest], found: _Found) -> None:
