@@ -47,7 +47,7 @@ def _leaves(kind: type[Controller]) -> Iterable[type[Controller]]:
 
 
 def assemble(state: State) -> tuple[Cluster, Manager]:
-    """The cluster of C(state), filled with what every cluster holds, and the manager of its controllers, not running."""
+    """The cluster of C(state), filled with what every cluster holds, and the manager of its controllers."""
     load_parts()
     settings = state.settings
     schemas = open_schemas()

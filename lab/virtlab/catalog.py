@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from virtlab.schema.columns import columns as printer_columns
 from virtlab.resource import Object, Resource
+from virtlab.schema.columns import columns as printer_columns
 from virtlab.store import Event, Store
 
 CRD_KEY = ("apiextensions.k8s.io", "customresourcedefinitions")

@@ -88,7 +88,16 @@ def _prepare_schemas() -> None:
 def _launch(state: State, install: bool) -> None:
     """Start the server process and wait until it answers."""
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "virtlab", "serve", "--state-dir", str(state.directory), "--ready-fd", str(writing)]
+    command = [
+        sys.executable,
+        "-m",
+        "virtlab",
+        "serve",
+        "--state-dir",
+        str(state.directory),
+        "--ready-fd",
+        str(writing),
+    ]
     if install:
         command.append("--installed")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -208,15 +217,20 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[State, argparse.Namespace], int], text: str | None) -> argparse.ArgumentParser:
+    def command(
+        name: str, run: Callable[[State, argparse.Namespace], int], text: str | None
+    ) -> argparse.ArgumentParser:
         # A command without a text is for the lab itself and not shown.
-        added = commands.add_parser(name, parents=[common], **({"help": text} if text else {}))
+        shown: dict[str, Any] = {"help": text} if text else {}
+        added = commands.add_parser(name, parents=[common], **shown)
         added.set_defaults(run=run)
         return added
 
     starting = command("start", start, "start the lab and print its kubeconfig's path")
     starting.add_argument("--port", type=int, help="port on the loopback interface (default: a free one, kept)")
-    starting.add_argument("--time-factor", type=_factor, help="how long things take: 1 realistic, 0.1 a tenth, 0 no time")
+    starting.add_argument(
+        "--time-factor", type=_factor, help="how long things take: 1 realistic, 0.1 a tenth, 0 no time"
+    )
     starting.add_argument("--installed", action="store_true", help="with the operator installed and ready")
     starting.add_argument("--seed", type=int, help="make generated names and addresses repeatable")
     starting.add_argument("--quiet", action="store_true", help="print nothing but the path")
@@ -252,7 +266,9 @@ def _add_faults(top: argparse.ArgumentParser, common: argparse.ArgumentParser) -
     add.add_argument("--reason", help="the Status' reason")
     add.add_argument("--message", help="the Status' message, or why an import or scheduling fails")
     add.add_argument("--retry-after", type=int, help="seconds in the Retry-After header")
-    add.add_argument("--drop", choices=("before", "after"), help="cut the connection before or after the request is done")
+    add.add_argument(
+        "--drop", choices=("before", "after"), help="cut the connection before or after the request is done"
+    )
     add.add_argument("--slow", type=float, help="seconds between chunks of the answer")
     add.add_argument("--lifetime", type=int, help="seconds that tokens last")
     actions.add_parser("list", parents=[common], help="show the rules")

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from virtlab.auth.rbac import Authorizer
     from virtlab.schema.cache import Schemas
 
+Warnings = list[str]
+
 
 class Cluster:
     """One cluster. Objects that come out belong to the store: copy before editing."""
@@ -137,7 +139,7 @@ class Cluster:
         dry_run: bool = False,
         field_validation: str = "Warn",
         problems: Sequence[str] = (),
-        warnings: list[str] | None = None,
+        warnings: Warnings | None = None,
     ) -> Object:
         write = Write(user, manager, dry_run, field_validation, problems, [] if warnings is None else warnings)
         return writes.create(self, resource, obj, namespace, write)
@@ -154,7 +156,7 @@ class Cluster:
         dry_run: bool = False,
         field_validation: str = "Warn",
         problems: Sequence[str] = (),
-        warnings: list[str] | None = None,
+        warnings: Warnings | None = None,
     ) -> tuple[Object, bool]:
         """PUT: the object as it is then, and whether that created it, which few kinds allow."""
         write = Write(user, manager, dry_run, field_validation, problems, [] if warnings is None else warnings)
@@ -179,7 +181,7 @@ class Cluster:
         manager: str = "",
         dry_run: bool = False,
         field_validation: str = "Warn",
-        warnings: list[str] | None = None,
+        warnings: Warnings | None = None,
     ) -> Object:
         return self.replace(
             resource,
@@ -207,7 +209,7 @@ class Cluster:
         force: bool = False,
         dry_run: bool = False,
         field_validation: str = "Warn",
-        warnings: list[str] | None = None,
+        warnings: Warnings | None = None,
     ) -> tuple[Object, bool]:
         """PATCH; C(kind) is json, merge, strategic or apply. The object, and whether an apply created it."""
         write = Write(user, manager, dry_run, field_validation, (), [] if warnings is None else warnings)
@@ -227,9 +229,7 @@ class Cluster:
         """C(patched) for whoever knows that the object is there."""
         return self.patched(resource, name, namespace, patch, patch_type, **how)[0]
 
-    def apply(
-        self, resource: Resource, obj: Object, *, manager: str, force: bool = False, **how: Any
-    ) -> Object:
+    def apply(self, resource: Resource, obj: Object, *, manager: str, force: bool = False, **how: Any) -> Object:
         """Server-side apply."""
         metadata = obj["metadata"]
         name, namespace = metadata["name"], metadata.get("namespace")
@@ -245,7 +245,9 @@ class Cluster:
                 case _:
                     new = strategic_merge(self.structure(resource) or {}, live, patch)
         except PatchError:
-            raise StatusError(422, "the server rejected our request due to an error in our request", "Invalid") from None
+            raise StatusError(
+                422, "the server rejected our request due to an error in our request", "Invalid"
+            ) from None
         if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
             raise bad_request("the patched object has no metadata")
         return new
@@ -266,7 +268,8 @@ class Cluster:
         metadata = patch.get("metadata") or {}
         if live is None:
             if metadata.get("uid"):
-                why = f"uid mismatch: the provided object specified uid {metadata['uid']}, and no existing object was found"
+                uid = metadata["uid"]
+                why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
                 raise conflict(resource, name, why)
             if subresource:
                 raise not_found(resource, name)
@@ -283,7 +286,9 @@ class Cluster:
         for field, wanted in checks:
             named = metadata.get(field)
             if named and named != wanted:
-                raise bad_request(f"the {field} of the object ({named}) does not match the {field} on the URL ({wanted})")
+                raise bad_request(
+                    f"the {field} of the object ({named}) does not match the {field} on the URL ({wanted})"
+                )
 
     def delete(
         self,
@@ -294,7 +299,7 @@ class Cluster:
         options: Mapping[str, Any] | None = None,
         user: User = SYSTEM,
         dry_run: bool = False,
-        warnings: list[str] | None = None,
+        warnings: Warnings | None = None,
     ) -> Object:
         """The object while something holds it, else a Status; raises a 404."""
         write = Write(user, dry_run=dry_run, warnings=[] if warnings is None else warnings)

@@ -36,9 +36,7 @@ RETURNED = frozenset(
 )  # kinds whose deletion answers with the object even when it is gone
 
 
-def delete(
-    cluster: Cluster, resource: Resource, live: Object, options: Mapping[str, Any], write: Write
-) -> Object:
+def delete(cluster: Cluster, resource: Resource, live: Object, options: Mapping[str, Any], write: Write) -> Object:
     """The object while something holds it, else a Status."""
     metadata = live["metadata"]
     name, namespace = metadata["name"], metadata.get("namespace")
@@ -92,7 +90,7 @@ def _marked(cluster: Cluster, resource: Resource, live: Object, options: Mapping
             return live if held or grace or metadata.get("deletionGracePeriodSeconds") else None
     if not held and not grace:
         return None
-    new = copied(live)
+    new: Object = copied(live)
     changed = new["metadata"]
     if finalizers:
         changed["finalizers"] = finalizers

@@ -22,7 +22,9 @@ class Fields:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
 
-    def track(self, resource: Resource, live: Object | None, new: Object, manager: str, subresource: str | None) -> None:
+    def track(
+        self, resource: Resource, live: Object | None, new: Object, manager: str, subresource: str | None
+    ) -> None:
         """Write into C(new) that C(manager) created or updated it."""
         managed.track(self._endpoint(resource, subresource), live, new, manager, self.cluster.clock.stamp())
 

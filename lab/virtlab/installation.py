@@ -42,7 +42,7 @@ STEPS: tuple[tuple[str, Object], ...] = (
 
 
 async def install(cluster: Cluster) -> None:
-    """Subscribe, create HyperConverged, wait until it is available; raises TimeoutError. What is there already stays."""
+    """Subscribe, create HyperConverged, wait until it is available; raises TimeoutError."""
     factor, cluster.clock.factor = cluster.clock.factor, 0.0
     changed = asyncio.Event()
     stop = cluster.store.subscribe(lambda event: changed.set())

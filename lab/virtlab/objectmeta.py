@@ -68,9 +68,7 @@ def problems(resource: Resource, metadata: Object) -> list[Cause]:
             _invalid("metadata.generateName", generate, problem) for problem in check(generate.rstrip("-") or generate)
         ]
     if not name:
-        found.append(
-            Cause("Required value: name or generateName is required", "metadata.name", "FieldValueRequired")
-        )
+        found.append(Cause("Required value: name or generateName is required", "metadata.name", "FieldValueRequired"))
     else:
         found += [_invalid("metadata.name", name, problem) for problem in check(name)]
     for key, value in sorted((metadata.get("labels") or {}).items()):
@@ -102,7 +100,7 @@ def _owner_problems(references: list[Any]) -> list[Cause]:
     if len(controllers) > 1:
         one, two = controllers[:2]
         text = (
-            "Only one reference can have Controller set to true. Found \"true\" in references for "
+            'Only one reference can have Controller set to true. Found "true" in references for '
             f"{one.get('kind')}/{one.get('name')} and {two.get('kind')}/{two.get('name')}"
         )
         found.append(Cause(f"Invalid value: {text}", "metadata.ownerReferences", "FieldValueInvalid"))

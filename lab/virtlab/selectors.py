@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from virtlab.goformat import quoted
 from virtlab.names import label_key_problems, label_value_problems
 from virtlab.resource import Object, Resource
 from virtlab.status import bad_request
@@ -137,7 +138,8 @@ class _Parser:
         for index, value in enumerate(sorted(values)):
             if operator in ("<", ">") and not re.fullmatch(r"[+-]?\d+", value):
                 raise _Unparsable(
-                    f'values[{index}]: Invalid value: "{value}": for \'Gt\', \'Lt\' operators, the value must be an integer'
+                    f"values[{index}]: Invalid value: {quoted(value)}: for 'Gt', 'Lt' operators, "
+                    "the value must be an integer"
                 )
             if problems := label_value_problems(value):
                 raise _Unparsable(f'values[{index}][{key}]: Invalid value: "{value}": {"; ".join(problems)}')

@@ -83,11 +83,11 @@ class State:
         config = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [
-                {"name": "virtlab", "cluster": {"server": self.url, "certificate-authority-data": authority}}
-            ],
+            "clusters": [{"name": "virtlab", "cluster": {"server": self.url, "certificate-authority-data": authority}}],
             "users": [{"name": "admin", "user": {"token": self.admin_token}}],
-            "contexts": [{"name": "virtlab", "context": {"cluster": "virtlab", "user": "admin", "namespace": "default"}}],
+            "contexts": [
+                {"name": "virtlab", "context": {"cluster": "virtlab", "user": "admin", "namespace": "default"}}
+            ],
             "current-context": "virtlab",
         }
         write_private(self.kubeconfig, yaml.safe_dump(config, sort_keys=False).encode())

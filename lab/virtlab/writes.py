@@ -235,7 +235,9 @@ def _check_version(resource: Resource, name: str, new: Object, old: Object) -> N
     if int(version) == 0:
         if strategies.unconditional_update(resource):
             return
-        cause = Cause("Invalid value: 0: must be specified for an update", "metadata.resourceVersion", "FieldValueInvalid")
+        cause = Cause(
+            "Invalid value: 0: must be specified for an update", "metadata.resourceVersion", "FieldValueInvalid"
+        )
         message = f'{resource.qualified} "{name}" is invalid: {cause.field}: {cause.message}'
         details = {"name": name, "group": resource.group, "kind": resource.plural}
         raise StatusError(422, message, "Invalid", {key: value for key, value in details.items() if value}, (cause,))

@@ -72,11 +72,11 @@ class Server:
         target = parse(request.method, request.path, request.query)
         if target.path.startswith(control.PREFIX):
             body = await request.read()
-            response = control.answer(
+            steered = control.answer(
                 self.cluster, self.requests, user, request.method, target.path, request.query, body
             )
             misbehaviour.disturb(self.cluster, self.watches)
-            return response
+            return steered
         self.requests[_counted(target, "All" in request.query.getall("dryRun", []))] += 1
         fault = self.cluster.faults.hit("request", target.verb, target.path, user.name)
         if fault is None:

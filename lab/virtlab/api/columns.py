@@ -58,7 +58,8 @@ def _pairs(path: str) -> Callable[[Object], str]:
 
 def _selector(obj: Object) -> str:
     selector = obj.get("spec", {}).get("selector") or {}
-    labels = selector.get("matchLabels", {}) if "matchLabels" in selector or "matchExpressions" in selector else selector
+    structured = "matchLabels" in selector or "matchExpressions" in selector
+    labels = selector.get("matchLabels", {}) if structured else selector
     return _joined(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
@@ -189,7 +190,7 @@ def _claim_of(volume: Object) -> str:
 
 def _storage_class_name(item: Object) -> str:
     marked = (item["metadata"].get("annotations") or {}).get("storageclass.kubernetes.io/is-default-class") == "true"
-    return item["metadata"]["name"] + (" (default)" if marked else "")
+    return f"{item['metadata']['name']}{' (default)' if marked else ''}"
 
 
 # Services and events

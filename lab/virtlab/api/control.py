@@ -57,7 +57,8 @@ def answer(
 
 
 def status(cluster: Cluster) -> Object:
-    counts = {f"{plural}.{group}" if group else plural: cluster.store.count((group, plural)) for group, plural in cluster.store.keys()}
+    keys = cluster.store.keys()
+    counts = {f"{plural}.{group}" if group else plural: cluster.store.count((group, plural)) for group, plural in keys}
     return {
         "version": __version__,
         "resourceVersion": str(cluster.store.version),

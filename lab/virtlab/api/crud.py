@@ -91,9 +91,7 @@ def update(request: Request) -> Result:
     _check_namespace(request, body.value)
     name = (body.value.get("metadata") or {}).get("name")
     if name and name != request.target.name:
-        raise bad_request(
-            f"the name of the object ({name}) does not match the name on the URL ({request.target.name})"
-        )
+        raise bad_request(f"the name of the object ({name}) does not match the name on the URL ({request.target.name})")
     body.value.setdefault("metadata", {})["name"] = request.target.name
     obj, created = request.cluster.replace(
         request.resource,

@@ -107,8 +107,8 @@ class Discovery:
         if path == "/api":
             return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
         if path == "/apis":
-            groups = [_group(group, versions) for group, versions in self._groups().items() if group]
-            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+            entries = [_group(group, versions) for group, versions in self._groups().items() if group]
+            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": entries}
         steps = path.split("/")[1:]
         if steps[0] == "apis" and len(steps) == 2 and steps[1] in self._groups():
             return {"kind": "APIGroup", "apiVersion": "v1", **_group(steps[1], self._groups()[steps[1]])}
@@ -120,10 +120,10 @@ class Discovery:
             return None
         if version not in self._groups().get(group, ()):
             return None
-        entries = [entry for resource in catalog.resources(group, version) for entry in self._entries(resource)]
-        entries += self._actions_of(group, version)
+        found = [entry for resource in catalog.resources(group, version) for entry in self._entries(resource)]
+        found += self._actions_of(group, version)
         list_of: Object = {"kind": "APIResourceList", "apiVersion": "v1"}
-        return {**list_of, "groupVersion": f"{group}/{version}" if group else version, "resources": entries}
+        return {**list_of, "groupVersion": f"{group}/{version}" if group else version, "resources": found}
 
     def _groups(self) -> dict[str, list[str]]:
         return self.cluster.catalog.groups()

@@ -32,7 +32,9 @@ def page_not_found() -> web.Response:
 def method_not_allowed(methods: Iterable[str]) -> web.Response:
     """As go-restful answers for a built-in route."""
     return web.Response(
-        status=405, body=b"405: Method Not Allowed", headers={"Content-Type": PLAIN, "Allow": ", ".join(sorted(methods))}
+        status=405,
+        body=b"405: Method Not Allowed",
+        headers={"Content-Type": PLAIN, "Allow": ", ".join(sorted(methods))},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -56,7 +57,9 @@ def decode_continue(token: str) -> tuple[int, str]:
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        raise _invalid_token(f"continue key is not valid: illegal base64 data at input byte {_bad_byte(token)}") from None
+        raise _invalid_token(
+            f"continue key is not valid: illegal base64 data at input byte {_bad_byte(token)}"
+        ) from None
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -68,7 +71,9 @@ def decode_continue(token: str) -> tuple[int, str]:
         )
     version, start = value.get("rv", 0), value.get("start", "")
     if version == 0:
-        raise _invalid_token("continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
+        raise _invalid_token(
+            "continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)"
+        )
     if not start:
         raise _invalid_token("continue key is not valid: encoded start key empty (version meta.k8s.io/v1)")
     return version, start
@@ -97,7 +102,11 @@ def page(request: Request) -> Page:
     label_text, field_text = query.get("labelSelector", ""), query.get("fieldSelector", "")
     selects = selector(resource, label_text, field_text, cluster.catalog.selectable(resource))
     limit = integer(query["limit"]) if query.get("limit") else 0
-    token, asked, match = query.get("continue", ""), query.get("resourceVersion", ""), query.get("resourceVersionMatch", "")
+    token, asked, match = (
+        query.get("continue", ""),
+        query.get("resourceVersion", ""),
+        query.get("resourceVersionMatch", ""),
+    )
     _check_match(token, asked, match)
     store = cluster.store
     version, start = store.version, ""
@@ -116,13 +125,11 @@ def page(request: Request) -> Page:
         raise _expired(error, start) from None
     prefix = f"{request.namespace}/" if request.namespace else ""
     if start:
-        entries = [entry for entry in entries if entry.path.removeprefix(prefix) >= start]
+        entries = entries[bisect_left(entries, prefix + start, key=lambda entry: entry.path) :]
     return _cut(entries, selects, limit, version, prefix)
 
 
-def _cut(
-    entries: list[Entry], selects: Callable[[Object], bool] | None, limit: int, version: int, prefix: str
-) -> Page:
+def _cut(entries: list[Entry], selects: Callable[[Object], bool] | None, limit: int, version: int, prefix: str) -> Page:
     if selects is None:
         if not limit or len(entries) <= limit:
             return Page(entries, version)
@@ -178,5 +185,7 @@ def pieces(entries: Iterable[Entry], resource: Resource, convert: Callable[[Entr
 
 
 def body(listed: Page, resource: Resource, convert: Callable[[Entry], bytes] | None = None) -> bytes:
-    start = orjson.dumps({"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": listed.metadata})
+    start = orjson.dumps(
+        {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": listed.metadata}
+    )
     return start[:-1] + b',"items":[' + pieces(listed.entries, resource, convert) + b"]}"

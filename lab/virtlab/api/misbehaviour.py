@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterable
 
 from aiohttp import web
@@ -71,10 +72,9 @@ def disturb(cluster: Cluster, watches: Iterable[Watch]) -> None:
         fault = cluster.faults.hit("watch", "watch", request.target.path, request.user.name)
         if fault is None:
             continue
-        loop = asyncio.get_running_loop()
-        if fault.drop:
-            loop.call_later(fault.latency, lambda watch=watch: watch.end(cut=True))
-        else:
+        error = None
+        if not fault.drop:
             text = fault.message or f"too old resource version: {cluster.store.version - 1} ({cluster.store.version})"
             error = StatusError(fault.code or 410, text, fault.reason or "Expired")
-            loop.call_later(fault.latency, lambda watch=watch, error=error: watch.end(error))
+        end = functools.partial(watch.end, error, cut=bool(fault.drop))
+        asyncio.get_running_loop().call_later(fault.latency, end)

@@ -51,9 +51,7 @@ def accepted(header: str, custom: bool, *, pretty: bool = False) -> Accepted:
         if media_type == YAML:
             return Accepted(YAML, form, version)
     served = [JSON, YAML] if custom else [JSON, YAML, PROTOBUF]
-    raise StatusError(
-        406, f"only the following media types are accepted: {', '.join(served)}", "NotAcceptable"
-    )
+    raise StatusError(406, f"only the following media types are accepted: {', '.join(served)}", "NotAcceptable")
 
 
 def encoded(value: Object, media_type: str, pretty: bool = False) -> bytes:
@@ -113,8 +111,12 @@ def _unrecognized(
     raw: bytes, resource: Resource, why: str, prefix: str = "couldn't get version/kind; json parse error: "
 ) -> StatusError:
     text = raw.decode("utf-8", "replace")
-    shown = "<empty>" if not raw else text if len(text) <= 1024 else f"{text[:1024]} [truncated {len(text) - 1024} chars]"
-    return bad_request(f"the object provided is unrecognized (must be of type {resource.kind}): {prefix}{why} ({shown})")
+    shown = (
+        "<empty>" if not raw else text if len(text) <= 1024 else f"{text[:1024]} [truncated {len(text) - 1024} chars]"
+    )
+    return bad_request(
+        f"the object provided is unrecognized (must be of type {resource.kind}): {prefix}{why} ({shown})"
+    )
 
 
 def _yaml(raw: bytes, resource: Resource) -> Body:

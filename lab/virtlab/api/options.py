@@ -43,7 +43,9 @@ class WriteOptions:
     force: bool = False
 
 
-def write_options(kind: str, query: Mapping[str, str], dry_run: Sequence[str], user_agent: str, *, applying: bool = False) -> WriteOptions:
+def write_options(
+    kind: str, query: Mapping[str, str], dry_run: Sequence[str], user_agent: str, *, applying: bool = False
+) -> WriteOptions:
     """C(kind) is the name of the options object, for errors."""
     causes: list[Cause] = []
     force = query.get("force")

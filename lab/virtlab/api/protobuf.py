@@ -1,4 +1,4 @@
-"""Bodies in protobuf: kubectl sends built-in kinds in it. Answers are always JSON, which every such client also accepts.
+"""Bodies in protobuf: kubectl sends built-in kinds in it. Answers are always JSON, which such clients accept.
 
 C(protobuf_fields.json) is read off the generated.proto files of k8s.io/api and k8s.io/apimachinery: of each message,
 each field's number, name and type; C(*) before a type is a list, C(%) a map of strings.

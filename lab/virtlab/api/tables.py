@@ -35,7 +35,9 @@ def table(
     return {
         "kind": "Table",
         "apiVersion": f"meta.k8s.io/{version}",
-        "metadata": {key: metadata[key] for key in ("resourceVersion", "continue", "remainingItemCount") if key in metadata},
+        "metadata": {
+            key: metadata[key] for key in ("resourceVersion", "continue", "remainingItemCount") if key in metadata
+        },
         "columnDefinitions": [_definition(column) for column in columns],
         "rows": [_row(obj, columns, version, include) for obj in objects],
     }

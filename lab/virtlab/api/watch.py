@@ -86,9 +86,8 @@ class Watch:
                     if isinstance(event, StatusError):
                         yield error_line(event)
                         return
-                    line = self._line(event)
-                    if line is not None:
-                        yield line
+                    if (seen := self._line(event)) is not None:
+                        yield seen
                 now = loop.time()
                 if now >= end:
                     if self.bookmarks:
@@ -158,7 +157,9 @@ def _version(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        cause = Cause(f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax', "resourceVersion")
+        cause = Cause(
+            f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax', "resourceVersion"
+        )
         raise bad_request(f"resourceVersion: {cause.message}") from None
 
 
@@ -175,5 +176,3 @@ def _initial_events(query: Any, since: str, bookmarks: bool) -> bool:
         message = f'ListOptions.meta.k8s.io "" is invalid: {causes[0].field}: {causes[0].message}'
         raise StatusError(422, message, "Invalid", {"group": "meta.k8s.io", "kind": "ListOptions"}, tuple(causes))
     return wanted in TRUE
-
-
