@@ -30,6 +30,7 @@ MACHINE_QUANTITIES = (
 )
 # Structs that Go writes even when they are empty: (path of the owner, field).
 MACHINE_STRUCTS = (
+    (("template",), "spec"),
     (("template", "spec"), "domain"),
     (("template", "spec", "domain"), "devices"),
     (("template", "spec", "domain"), "resources"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from virtlab.admission.kubevirt.settings import settings
-from virtlab.admission.registry import validating
+from virtlab.admission.registry import mutating, validating
 from virtlab.admission.webhook import INVALID, NOT_FOUND, REQUIRED, at, failed, refuse, unchanged
 from virtlab.operation import Operation
 from virtlab.resource import Object
@@ -53,6 +53,13 @@ def check_snapshot(operation: Operation) -> None:
     if not settings(operation.cluster.store).gate("Snapshot"):
         raise failed(SNAPSHOT_VALIDATOR, "snapshot feature gate not enabled")
     refuse(SNAPSHOT_VALIDATOR, _machine_reference(at(operation.object, "spec", "source") or {}, "spec.source"))
+
+
+@mutating("virtualmachinerestores.snapshot.kubevirt.io", "CREATE")
+def fill_restore(operation: Operation) -> None:
+    """The CRD's default, which the published schemas do not carry."""
+    assert operation.object is not None
+    operation.object.setdefault("spec", {}).setdefault("targetReadinessPolicy", "WaitGracePeriod")
 
 
 @validating("virtualmachinerestores.snapshot.kubevirt.io", "CREATE", "UPDATE")
