@@ -39,13 +39,14 @@ _MISSING: Any = object()
 
 def compare(body: Object, live: Object, manager: str) -> Match:
     """Compare what would be applied by C(manager) with the live object."""
-    fields = owned_fields(live, manager, body["apiVersion"])
-    if fields is None:
-        return Match.DIFFERENT
     declared = {name: value for name, value in body.items() if name not in ("apiVersion", "kind", "metadata")}
     metadata = {name: value for name, value in body["metadata"].items() if name not in _IDENTITY}
     if metadata:
         declared["metadata"] = metadata
+    fields = owned_fields(live, manager, body["apiVersion"])
+    if fields is None:
+        # Who declares nothing owns nothing, and the server keeps no entry of that.
+        return Match.DIFFERENT if declared else Match.SAME
     return _mapping(declared, live, fields, False)
 
 

@@ -222,3 +222,13 @@ def test_a_label_is_text_even_when_it_looks_like_a_quantity() -> None:
 def test_a_quantity_that_the_server_writes_its_own_way_needs_nothing() -> None:
     found = live(leaf("f:spec", "f:memory", "f:guest"), spec={"memory": {"guest": "1Gi"}})
     assert match(declared(spec={"memory": {"guest": "1024Mi"}}), found) is SAME
+
+
+def test_who_declares_nothing_of_an_object_that_is_there_needs_nothing() -> None:
+    theirs = live(leaf("f:spec", "f:runStrategy"), manager="kubectl", spec={"runStrategy": "Halted"})
+    assert match(declared(), theirs) is SAME
+
+
+def test_who_declares_nothing_any_more_applies_that() -> None:
+    ours = live(leaf("f:spec", "f:runStrategy"), spec={"runStrategy": "Halted"})
+    assert match(declared(), ours) is DIFFERENT
