@@ -75,39 +75,12 @@ class Kubelet(Controller):
         return True
 
     def _running(self, pod: Object) -> Object:
-        stamp = self.cluster.clock.stamp()
         node = self.find("nodes", None, pod["spec"]["nodeName"])
         addresses = ((node or {}).get("status") or {}).get("addresses") or [{"address": "192.168.126.11"}]
         host = addresses[0]["address"]
-        address = host if pod["spec"].get("hostNetwork") else self.free_address(pod["metadata"]["uid"])
-        kinds = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
-        status = dict(pod.get("status") or {})
-        ready = [condition(kind, True, lastProbeTime=None) for kind in kinds]
-        status.update(
-            phase="Running",
-            conditions=merged(list(status.get("conditions") or ()), ready, stamp),
-            hostIP=host,
-            hostIPs=[{"ip": host}],
-            podIP=address,
-            podIPs=[{"ip": address}],
-            startTime=stamp,
-            qosClass=status.get("qosClass") or "Burstable",
-            containerStatuses=[
-                {
-                    "name": container["name"],
-                    "image": container.get("image", ""),
-                    "imageID": container.get("image", ""),
-                    "containerID": f"cri-o://{crc32(container['name'].encode()):08x}{pod['metadata']['uid'].replace('-', '')}",
-                    "ready": True,
-                    "started": True,
-                    "restartCount": 0,
-                    "state": {"running": {"startedAt": stamp}},
-                    "lastState": {},
-                }
-                for container in pod["spec"].get("containers") or ()
-            ],
-        )
-        return status
+        uid = pod["metadata"]["uid"]
+        address = host if pod["spec"].get("hostNetwork") else self.free_address(uid)
+        return running_status(pod, uid, host, address, self.cluster.clock.stamp())
 
     def free_address(self, seed: str) -> str:
         """An address of the pod network that no pod has, the same for the same seed where it is free."""
@@ -163,3 +136,35 @@ class Kubelet(Controller):
 
 def _containers(pod: Object) -> list[Object]:
     return [*(pod["spec"].get("initContainers") or ()), *(pod["spec"].get("containers") or ())]
+
+
+def running_status(pod: Object, uid: str, host: str, address: str, stamp: str) -> Object:
+    """The status of a pod whose containers run and are ready."""
+    kinds = ("PodScheduled", "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
+    status = dict(pod.get("status") or {})
+    ready = [condition(kind, True, lastProbeTime=None) for kind in kinds]
+    status.update(
+        phase="Running",
+        conditions=merged(list(status.get("conditions") or ()), ready, stamp),
+        hostIP=host,
+        hostIPs=[{"ip": host}],
+        podIP=address,
+        podIPs=[{"ip": address}],
+        startTime=stamp,
+        qosClass=status.get("qosClass") or "Burstable",
+        containerStatuses=[
+            {
+                "name": container["name"],
+                "image": container.get("image", ""),
+                "imageID": container.get("image", ""),
+                "containerID": f"cri-o://{crc32(container['name'].encode()):08x}{uid.replace('-', '')}",
+                "ready": True,
+                "started": True,
+                "restartCount": 0,
+                "state": {"running": {"startedAt": stamp}},
+                "lastState": {},
+            }
+            for container in pod["spec"].get("containers") or ()
+        ],
+    )
+    return status

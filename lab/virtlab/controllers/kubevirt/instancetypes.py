@@ -138,13 +138,15 @@ def store_revision(controller: Controller, vm: Object, matcher_name: str, found:
 
 
 def stored(controller: Controller, vm: Object, matcher_name: str) -> Object | None:
-    """The instance type or preference as the machine's revision keeps it."""
+    """The instance type or preference as the machine's revision keeps it, or as it is now where there is none yet."""
     status = (vm.get("status") or {}).get(MATCHERS[matcher_name]["reference"]) or {}
     name = (status.get("controllerRevisionRef") or {}).get("name") or (vm["spec"].get(matcher_name) or {}).get(
         "revisionName"
     )
     revision = controller.find(REVISIONS, vm["metadata"]["namespace"], name) if name else None
-    data: Object | None = revision.get("data") if revision is not None else None
+    if revision is None:
+        return find(controller, vm, matcher_name)
+    data: Object | None = revision.get("data")
     return data
 
 
