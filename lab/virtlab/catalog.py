@@ -20,6 +20,9 @@ AGGREGATED = {
     "packages.operators.coreos.com": "catalogsources.operators.coreos.com",
 }
 
+# Groups that hold nothing but actions on objects of other groups.
+ACTION_GROUPS = {"subresources.kubevirt.io": ("v1", "v1alpha3")}
+
 # Built-in groups come first in discovery, so that `kubectl get rolebindings` means those of RBAC.
 GROUP_ORDER = (
     "",
@@ -96,6 +99,9 @@ class Catalog:
         versions: dict[str, set[str]] = defaultdict(set)
         for group, version, _ in self._served:
             versions[group].add(version)
+        for group, served in ACTION_GROUPS.items():
+            if AGGREGATED[group] in self._storage:
+                versions[group].update(served)
         return {group: sorted(versions[group], key=version_rank) for group in sorted(versions, key=_group_rank)}
 
     def resources(self, group: str, version: str) -> list[Resource]:
