@@ -62,9 +62,7 @@ def check(operation: Operation) -> None:
 
 
 def _check_namespace(operation: Operation) -> None:
-    """The policy is there as soon as the operator runs."""
-    policies = ("admissionregistration.k8s.io", "validatingadmissionpolicies")
-    if operation.namespace == NAMESPACE or operation.cluster.store.find(policies, None, POLICY) is None:
+    if operation.namespace == NAMESPACE:
         return
     text = f"HyperConverged CR can only be created in the '{NAMESPACE}' namespace."
     message = f"ValidatingAdmissionPolicy '{POLICY}' with binding '{POLICY}-binding' denied request: {text}"
