@@ -215,7 +215,9 @@ def listed(machines: Client, lab: Any, tmp_path: Path, ansible: Any) -> Iterator
         more.setdefault("K8S_AUTH_KUBECONFIG", lab.kubeconfig)
         done = ansible("ansible-inventory", "-i", name, "--list", *arguments, check=check, **more)
         assert not check or "Traceback" not in done.stderr
-        return Listed(json.loads(done.stdout or "{}", object_hook=_plain) if check else {}, done.stderr)
+        document = json.loads(done.stdout or "{}", object_hook=_plain) if check else {}
+        # Ansible breaks its messages into lines.
+        return Listed(document, " ".join(done.stderr.split()))
 
     yield run
 

@@ -236,7 +236,9 @@ namespaces: "{{{{ places }}}}"
     assert hosts.keys() == {"web.west"}
 
 
-def test_a_cached_inventory_asks_the_cluster_nothing(listed: Lister, server: Server, tmp_path: Path) -> None:
+def test_a_cached_inventory_asks_the_cluster_nothing(
+    listed: Lister, lab: Any, server: Server, tmp_path: Path, ansible: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     text = "cache: true\ncache_plugin: ansible.builtin.jsonfile\ncache_connection: cache"
     (tmp_path / "cache").mkdir(mode=0o700)
     first = listed(text)
@@ -246,8 +248,10 @@ def test_a_cached_inventory_asks_the_cluster_nothing(listed: Lister, server: Ser
     assert server.requests() == {}
     # Other options, another cache; flushing reads anew.
     assert listed(f"{text}\nnamespaces: [west]").hosts.keys() == {"web.west"}
+    listed(text)
     server.requests(forget=True)
-    listed(text, "--flush-cache")
+    flush = ("all", "-i", "lab.virtstack.yml", "--list-hosts", "--flush-cache")
+    ansible("ansible", *flush, K8S_AUTH_KUBECONFIG=lab.kubeconfig)
     assert server.requests()["list virtualmachines.kubevirt.io"] == 1
 
 
