@@ -1,0 +1,57 @@
+"""Every playbook below this directory runs on a lab; those that declare run twice. See README.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Ansible, Lab
+
+PLACE = Path(__file__).resolve().parent
+# These install the operator themselves, and remove it.
+ON_AN_EMPTY_LAB = ("operator",)
+
+
+def playbooks(*, main: bool) -> list[Path]:
+    return sorted(path for path in PLACE.glob("*/*.yml") if (path.name == "main.yml") is main)
+
+
+def name_of(playbook: Path) -> str:
+    return f"{playbook.parent.name}/{playbook.stem}"
+
+
+@pytest.fixture
+def lab(request: pytest.FixtureRequest, playbook: Path) -> Lab:
+    """The lab that the case needs; an empty one is started for it alone."""
+    kind = "empty_lab" if playbook.parent.name in ON_AN_EMPTY_LAB else "installed_lab"
+    found: Lab = request.getfixturevalue(kind)
+    return found
+
+
+def namespace_of(playbook: Path) -> str:
+    return f"case-{playbook.parent.name}-{playbook.stem}".replace("_", "-")
+
+
+@pytest.mark.parametrize("playbook", playbooks(main=True), ids=name_of)
+def test_a_second_run_changes_nothing_and_only_reads(playbook: Path, lab: Lab, ansible: Ansible) -> None:
+    namespace = namespace_of(playbook)
+    first = ansible.playbook(playbook, lab, "--diff", test_namespace=namespace)
+    assert first.returncode == 0, first.output
+    lab.forget_requests()
+    second = ansible.playbook(playbook, lab, "--diff", test_namespace=namespace)
+    assert second.returncode == 0, second.output
+    assert second.changed == 0, second.output
+    assert lab.writes() == {}, second.output
+
+
+@pytest.mark.parametrize("playbook", playbooks(main=False), ids=name_of)
+def test_a_playbook_that_asserts_for_itself(playbook: Path, lab: Lab, ansible: Ansible) -> None:
+    played = ansible.playbook(playbook, lab, test_namespace=namespace_of(playbook))
+    assert played.returncode == 0, played.output
+
+
+def test_the_quickstart_runs_from_an_empty_cluster_to_an_empty_cluster(empty_lab: Lab, ansible: Ansible) -> None:
+    played = ansible.playbook("virtstack.core.quickstart", empty_lab)
+    assert played.returncode == 0, played.output
+    again = ansible.playbook("virtstack.core.quickstart", empty_lab)
+    assert again.returncode == 0, again.output
