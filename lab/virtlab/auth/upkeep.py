@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from virtlab.auth.rbac import aggregated_rules
+from virtlab.auth.roles import cdi_roles, kubevirt_roles
 from virtlab.controllers.runtime import Controller, Key, key_of
 from virtlab.store import Event
 
@@ -32,6 +33,29 @@ class ClusterRoleAggregation(Controller):
         rules = aggregated_rules(role, self.list(self.watches[0]))
         if rules is not None and rules != role.get("rules"):
             self.update(self.watches[0], {**role, "rules": rules})
+
+
+class OperatorRoles(Controller):
+    """The roles that virt-operator and cdi-operator make with what they deploy, and take away with it."""
+
+    manager_name: ClassVar[str] = "virt-operator"
+    watches: ClassVar[tuple[str, ...]] = ("kubevirts.kubevirt.io", "cdis.cdi.kubevirt.io")
+
+    def keys(self, event: Event) -> Iterable[Key]:
+        return [("", event.key[1])]
+
+    def reconcile(self, key: Key) -> None:
+        plural = key[1]
+        roles = {"kubevirts": kubevirt_roles, "cdis": cdi_roles}[plural]()
+        qualified = next(name for name in self.watches if name.startswith(f"{plural}."))
+        deployed = bool(self.list(qualified))
+        for role in roles:
+            kind, name = f"{role['kind'].lower()}s.rbac.authorization.k8s.io", role["metadata"]["name"]
+            present = self.find(kind, None, name) is not None
+            if deployed and not present:
+                self.create(kind, role)
+            elif present and not deployed:
+                self.delete(kind, None, name)
 
 
 class TokenSecrets(Controller):
