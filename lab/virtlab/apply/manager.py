@@ -371,7 +371,7 @@ def _pruned(endpoint: Endpoint, merged: Object, managers: Managers, last: Owned 
     kept = with_named_fields(kind, to_field_set(kind, pruned))
     dangling = everything.difference(kept).intersection(with_named_fields(kind, last.fields))
     pruned = remove_items(kind, whole, dangling)
-    back = endpoint.form(pruned, endpoint.api_version) if last.api_version != endpoint.api_version else None
-    if back is None:
+    if last.api_version == endpoint.api_version or endpoint.at_version is None:
         return dict(pruned)
-    return back[1]
+    back = endpoint.at_version(pruned, endpoint.api_version)
+    return dict(pruned) if back is None else back[1]
