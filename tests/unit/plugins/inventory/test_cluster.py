@@ -250,8 +250,9 @@ def test_a_cached_inventory_asks_the_cluster_nothing(
     assert listed(f"{text}\nnamespaces: [west]").hosts.keys() == {"web.west"}
     listed(text)
     server.requests(forget=True)
-    flush = ("all", "-i", "lab.virtstack.yml", "--list-hosts", "--flush-cache")
-    ansible("ansible", *flush, K8S_AUTH_KUBECONFIG=lab.kubeconfig)
+    (tmp_path / "play.yml").write_text("- hosts: all")
+    flush = ("-i", "lab.virtstack.yml", "--list-hosts", "--flush-cache")
+    ansible("ansible-playbook", *flush, "play.yml", K8S_AUTH_KUBECONFIG=lab.kubeconfig)
     assert server.requests()["list virtualmachines.kubevirt.io"] == 1
 
 
