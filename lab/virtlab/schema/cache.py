@@ -20,7 +20,7 @@ from virtlab.schema.metadata import METADATA
 
 Schema = dict[str, Any]
 # Raised whenever the compiler would make something else of the same package.
-FORMAT = 2
+FORMAT = 3
 
 _TABLE = """
 CREATE TABLE kinds (

@@ -98,9 +98,13 @@ def structure(name: str) -> Schema:
         return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     model = _model(name)
     properties: dict[str, Schema] = {}
+    described = getattr(model, "model_fields", {})
     for attribute, type_name in model.openapi_types.items():
         field = model.attribute_map[attribute]
-        properties[field] = {**_field(name, field, type_name), **LISTS.get((go_type(name), field), {})}
+        markers = LISTS.get((go_type(name), field), {})
+        # Only newer clients carry descriptions.
+        prose = getattr(described.get(attribute), "description", None)
+        properties[field] = {**_field(name, field, type_name), **markers, **({"description": prose} if prose else {})}
     schema: Schema = {"type": "object", "properties": properties, "x-go-type": go_type(name)}
     if go_type(name) in MAPS:
         schema["x-kubernetes-map-type"] = "atomic"

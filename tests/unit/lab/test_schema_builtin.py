@@ -1,0 +1,131 @@
+"""Defaults and rules of built-in kinds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from virtlab.schema.builtin import default
+from virtlab.schema.builtin_rules import problems
+
+
+def defaulted(qualified: str, obj: dict[str, Any]) -> dict[str, Any]:
+    default(qualified, obj)
+    return obj
+
+
+def test_a_service_port_goes_to_the_same_port_of_the_pod() -> None:
+    spec = defaulted("services", {"spec": {"ports": [{"port": 22}]}})["spec"]
+    assert spec["ports"] == [{"port": 22, "protocol": "TCP", "targetPort": 22}]
+    assert (spec["type"], spec["sessionAffinity"], spec["internalTrafficPolicy"]) == ("ClusterIP", "None", "Cluster")
+
+
+def test_what_is_written_is_no_default() -> None:
+    obj = defaulted("deployments.apps", {"spec": {"replicas": 0, "strategy": {"type": "Recreate"}}})
+    assert obj["spec"]["replicas"] == 0
+    assert obj["spec"]["strategy"] == {"type": "Recreate"}
+
+
+@pytest.mark.parametrize(
+    ("image", "policy"),
+    [
+        ("a", "Always"),
+        ("a:latest", "Always"),
+        ("a:1", "IfNotPresent"),
+        ("registry:5000/a", "Always"),
+        ("a@sha256:1", "IfNotPresent"),
+    ],
+)
+def test_an_image_without_a_fixed_version_is_always_pulled(image: str, policy: str) -> None:
+    obj = defaulted("pods", {"spec": {"containers": [{"name": "x", "image": image}]}})
+    assert obj["spec"]["containers"][0]["imagePullPolicy"] == policy
+
+
+def test_defaulting_twice_changes_nothing_more() -> None:
+    pod = {"containers": [{"name": "a", "image": "b"}]}
+    once = defaulted("deployments.apps", {"spec": {"template": {"spec": pod}}})
+    again = defaulted("deployments.apps", {"spec": {**once["spec"]}})
+    assert again == once
+
+
+def test_two_objects_share_no_default() -> None:
+    one, two = defaulted("daemonsets.apps", {}), defaulted("daemonsets.apps", {})
+    one["spec"]["updateStrategy"]["type"] = "OnDelete"
+    assert two["spec"]["updateStrategy"]["type"] == "RollingUpdate"
+
+
+def causes(qualified: str, new: dict[str, Any], old: dict[str, Any] | None = None) -> list[tuple[str | None, str]]:
+    return [(cause.field, cause.message) for cause in problems(qualified, new, old)]
+
+
+def test_a_service_needs_ports_unless_it_has_no_address() -> None:
+    assert causes("services", {"spec": {}}) == [("spec.ports", "Required value")]
+    assert causes("services", {"spec": {"clusterIP": "None"}}) == []
+    assert causes("services", {"spec": {"type": "ExternalName", "externalName": "x"}}) == []
+
+
+def test_several_ports_of_a_service_have_different_names() -> None:
+    ports = [{"port": 80, "name": "a"}, {"port": 81}, {"port": 82, "name": "a"}]
+    assert causes("services", {"spec": {"ports": ports}}) == [
+        ("spec.ports[1].name", "Required value"),
+        ("spec.ports[2].name", 'Duplicate value: "a"'),
+    ]
+
+
+def test_the_address_of_a_service_stays() -> None:
+    old = {"spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 80}]}}
+    new = {"spec": {**old["spec"], "clusterIP": "10.0.0.2"}}
+    assert causes("services", new, old) == [
+        ("spec.clusterIPs[0]", 'Invalid value: ["10.0.0.2"]: may not change once set')
+    ]
+
+
+def test_what_is_marked_immutable_is() -> None:
+    old = {"immutable": True, "data": {"a": "1"}}
+    text = "Forbidden: field is immutable when `immutable` is set"
+    assert causes("configmaps", {"data": {"a": "2"}}, old) == [("immutable", text), ("data", text)]
+
+
+def claim(size: str, **status: Any) -> dict[str, Any]:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}, "volumeName": "pv"}
+    return {"spec": spec, "status": status}
+
+
+def test_a_bound_claim_grows_and_does_not_shrink() -> None:
+    old = claim("2Gi", phase="Bound", capacity={"storage": "2Gi"})
+    assert causes("persistentvolumeclaims", claim("3Gi"), old) == []
+    assert causes("persistentvolumeclaims", claim("1Gi"), old) == [
+        ("spec.resources.requests.storage", "Forbidden: field can not be less than status.capacity")
+    ]
+
+
+def test_nothing_else_of_a_claim_changes() -> None:
+    old = claim("2Gi", phase="Bound")
+    new = claim("2Gi")
+    new["spec"]["accessModes"] = ["ReadWriteMany"]
+    [(field, message)] = causes("persistentvolumeclaims", new, old)
+    assert field == "spec"
+    assert message.startswith("Forbidden: spec is immutable after creation except resources.requests")
+
+
+def test_a_claim_says_how_it_is_used_and_how_large_it_is() -> None:
+    assert causes("persistentvolumeclaims", {"spec": {}}) == [
+        ("spec.accessModes", "Required value: at least 1 access mode is required"),
+        ("spec.resources[storage]", "Required value"),
+    ]
+
+
+def test_a_selector_finds_the_pods_of_its_template() -> None:
+    template = {"metadata": {"labels": {"app": "b"}}, "spec": {"containers": [{"name": "x", "image": "y"}]}}
+    new = {"spec": {"selector": {"matchLabels": {"app": "a"}}, "template": template}}
+    [(field, message)] = causes("deployments.apps", new)
+    assert field == "spec.template.metadata.labels"
+    assert message.endswith("`selector` does not match template `labels`")
+
+
+def test_a_binding_keeps_its_role() -> None:
+    old = {"roleRef": {"kind": "Role", "name": "a"}}
+    new = {"roleRef": {"kind": "Role", "name": "b"}}
+    [(field, message)] = causes("rolebindings.rbac.authorization.k8s.io", new, old)
+    assert field == "roleRef"
+    assert message.endswith("cannot change roleRef")
