@@ -20,7 +20,7 @@ from virtlab.schema.metadata import METADATA
 
 Schema = dict[str, Any]
 # Raised whenever the compiler would make something else of the same package.
-FORMAT = 3
+FORMAT = 4
 
 _TABLE = """
 CREATE TABLE kinds (

@@ -18,6 +18,8 @@ _NAMESPACED: dict[tuple[str, str], bool] = {
     ("metrics.k8s.io", "NodeMetrics"): False,
     ("networking.k8s.io", "Ingress"): True,
 }
+# Names that a CRD demands by a pattern, which its published schema does not show.
+_NAME_PATTERNS = {("hco.kubevirt.io", "HyperConverged"): "kubevirt-hyperconverged"}
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _SCALARS: dict[str, Schema] = {
     _META + "Time": {"type": "string", "format": "date-time", "nullable": True},
@@ -52,7 +54,10 @@ def compile_all(mappings: Mapping[str, list[Schema]], definitions: Mapping[str, 
     for (group, version, kind), schema in sorted(best.items()):
         compiler = Compiler(definitions, custom=is_custom(group, kind))
         namespaced = _NAMESPACED.get((group, kind), bool(schema.get("namespaced")))
-        yield _compiled(group, version, kind, namespaced, compiler.top(schema, kind))
+        compiled = compiler.top(schema, kind)
+        if (group, kind) in _NAME_PATTERNS:
+            compiled["x-name-pattern"] = _NAME_PATTERNS[group, kind]
+        yield _compiled(group, version, kind, namespaced, compiled)
     for lacking in LACKING:
         yield _compiled(lacking.group, lacking.version, lacking.kind, lacking.namespaced, lacking.schema())
 

@@ -93,7 +93,7 @@ _OPERATIONS: tuple[tuple[str, str, str, str, bool], ...] = (
 )
 _VALUES = frozenset({"default", "enum", "required"})
 _ONLY_V3 = frozenset({"nullable", "oneOf", "anyOf", "not"})
-_INTERNAL = frozenset({"x-go-type"})
+_INTERNAL = frozenset({"x-go-type", "x-name-pattern"})
 
 
 class Documents:

@@ -59,6 +59,9 @@ def validate(
 
 def _check(schema: Schema, value: Any, path: str, *, top: bool = False) -> Iterator[Cause]:
     if top:
+        name, pattern = (value.get("metadata") or {}).get("name", ""), schema.get("x-name-pattern")
+        if pattern and not _pattern(pattern).search(name):
+            yield _invalid("metadata.name", name, f"should match '{pattern}'")
         yield from _check_object(schema, value, path, skip=("metadata",))
         return
     if value is None and schema.get("nullable"):

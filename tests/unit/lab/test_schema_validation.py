@@ -173,3 +173,14 @@ def test_alternatives_that_all_fail_are_reported_without_a_place() -> None:
         'Invalid value: "": "spec" must validate at least one schema (anyOf)',
         "FieldValueInvalid",
     )
+
+
+def test_a_crd_may_demand_a_name() -> None:
+    schema = {"type": "object", "properties": {}, "x-name-pattern": "the-one"}
+    [cause] = validate(schema, {"metadata": {"name": "x"}})
+    assert cause.body() == {
+        "reason": "FieldValueInvalid",
+        "message": "Invalid value: \"x\": metadata.name in body should match 'the-one'",
+        "field": "metadata.name",
+    }
+    assert validate(schema, {"metadata": {"name": "the-one"}}) == []
