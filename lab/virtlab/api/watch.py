@@ -12,6 +12,7 @@ import orjson
 
 from virtlab.api.crud import Request
 from virtlab.api.options import integer
+from virtlab.catalog import CRD_KEY
 from virtlab.resource import Object, Resource
 from virtlab.selectors import selector
 from virtlab.status import Cause, StatusError, bad_request
@@ -56,6 +57,8 @@ class Watch:
         if event.key == self.request.resource.key and event.entry.path.startswith(self.prefix):
             self.backlog.append(event)
             self.wake.set()
+        elif event.key == CRD_KEY:
+            self.wake.set()  # it may have been this API that went
 
     def end(self, error: StatusError | None = None, *, cut: bool = False) -> None:
         """End the watch: with C(error) as its last event, or with the connection when C(cut)."""

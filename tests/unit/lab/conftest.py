@@ -1,0 +1,15 @@
+"""Fixtures of the lab's own tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wire import Api
+
+
+@pytest.fixture
+def api(lab: Any, namespace: str) -> Api:
+    """The lab of these tests; C({ns}) in a path is the namespace of the test."""
+    return Api(Path(lab.kubeconfig), namespace)

@@ -1,0 +1,169 @@
+"""Single objects over HTTP: create, read, update, patch, delete, and the forms of answers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+from wire import Api
+
+MAPS = "/api/v1/namespaces/{ns}/configmaps"
+MERGE, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
+
+
+def test_a_new_object_gets_what_the_server_gives(api: Api) -> None:
+    reply = api.config_map("a", data={"k": "v"})
+    assert reply.status == 201
+    metadata = reply.body["metadata"]
+    assert metadata["namespace"] == api.namespace
+    assert metadata["uid"] and metadata["creationTimestamp"] and int(metadata["resourceVersion"])
+    assert api("GET", f"{MAPS}/a").body == reply.body
+
+
+def test_an_update_needs_the_version_that_was_read(api: Api) -> None:
+    old = api.config_map("a", data={"k": "1"}).body
+    assert api("PUT", f"{MAPS}/a", {**old, "data": {"k": "2"}}).status == 200
+    late = api("PUT", f"{MAPS}/a", {**old, "data": {"k": "3"}})
+    assert (late.status, late.body["reason"]) == (409, "Conflict")
+    assert api("GET", f"{MAPS}/a").body["data"] == {"k": "2"}
+
+
+def test_a_write_that_changes_nothing_keeps_the_version(api: Api) -> None:
+    version = api.config_map("a", data={"k": "1"}).body["metadata"]["resourceVersion"]
+    same = api("PATCH", f"{MAPS}/a", {"data": {"k": "1"}}, Content_Type=MERGE)
+    assert same.body["metadata"]["resourceVersion"] == version
+
+
+def test_a_dry_run_leaves_nothing(api: Api) -> None:
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "dry"}}
+    assert api("POST", f"{MAPS}?dryRun=All", body).status == 201
+    assert api("GET", f"{MAPS}/dry").status == 404
+
+
+def test_strict_validation_names_unknown_and_duplicate_fields(api: Api) -> None:
+    raw = '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"k":"1","k":"2"},"dta":{}}'
+    refused = api("POST", f"{MAPS}?fieldValidation=Strict", raw)
+    assert refused.status == 400
+    assert 'duplicate field "data.k"' in refused.message
+    assert 'unknown field "dta"' in refused.message
+
+
+def test_warnings_name_unknown_fields(api: Api) -> None:
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "dta": {}}
+    assert api("POST", MAPS, body).headers["Warning"] == '299 - "unknown field \\"dta\\""'
+    quiet = api("PUT", f"{MAPS}/a?fieldValidation=Ignore", body)
+    assert "Warning" not in quiet.headers
+
+
+def test_yaml_goes_both_ways(api: Api) -> None:
+    text = yaml.safe_dump({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "y"}, "data": {"k": "v"}})
+    reply = api("POST", MAPS, text, Content_Type="application/yaml", Accept="application/yaml")
+    assert (reply.status, reply.headers["Content-Type"]) == (201, "application/yaml")
+    assert yaml.safe_load(reply.text)["data"] == {"k": "v"}
+
+
+def test_a_form_that_nobody_has_is_not_acceptable(api: Api) -> None:
+    reply = api("GET", MAPS, Accept="text/html")
+    assert (reply.status, reply.body["reason"]) == (406, "NotAcceptable")
+
+
+def test_metadata_alone(api: Api) -> None:
+    api.config_map("a", data={"k": "v"})
+    form = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+    reply = api("GET", f"{MAPS}/a", Accept=form).body
+    assert (reply["kind"], "data" in reply) == ("PartialObjectMetadata", False)
+
+
+def test_a_table_has_the_columns_of_kubectl(api: Api) -> None:
+    api.config_map("a", data={"k": "v"})
+    form = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    reply = api("GET", f"{MAPS}?fieldSelector=metadata.name=a", Accept=form).body
+    assert [column["name"] for column in reply["columnDefinitions"]] == ["Name", "Data", "Age"]
+    assert reply["rows"][0]["cells"][:2] == ["a", 1]
+    assert reply["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
+
+
+def test_generated_names_differ(api: Api) -> None:
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "g-"}}
+    first, second = (api("POST", MAPS, body).body["metadata"]["name"] for _ in range(2))
+    assert first != second
+    assert first.startswith("g-") and len(first) == len("g-") + 5
+
+
+def test_preconditions_guard_a_deletion(api: Api) -> None:
+    api.config_map("a")
+    options = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": "another"}}
+    assert api("DELETE", f"{MAPS}/a", options).status == 409
+    assert api("DELETE", f"{MAPS}/a").body["status"] == "Success"
+    assert api("GET", f"{MAPS}/a").status == 404
+
+
+def test_an_object_with_finalizers_waits_for_them(api: Api) -> None:
+    api.config_map("f", metadata={"finalizers": ["example.com/hold"]})
+    assert "deletionTimestamp" in api("DELETE", f"{MAPS}/f").body["metadata"]
+    again = api.config_map("f")
+    assert again.message == 'object is being deleted: configmaps "f" already exists'
+    assert api("PATCH", f"{MAPS}/f", {"metadata": {"finalizers": None}}, Content_Type=MERGE).status == 200
+    assert api("GET", f"{MAPS}/f").status == 404
+
+
+def test_a_failing_test_operation_changes_nothing(api: Api) -> None:
+    api.config_map("a", data={"k": "1"})
+    operations = [
+        {"op": "test", "path": "/data/k", "value": "2"},
+        {"op": "replace", "path": "/data/k", "value": "3"},
+    ]
+    assert api("PATCH", f"{MAPS}/a", operations, Content_Type=JSON_PATCH).status == 422
+    assert api("GET", f"{MAPS}/a").body["data"] == {"k": "1"}
+
+
+def test_the_status_endpoint_writes_status_alone(api: Api) -> None:
+    path = "/apis/kubevirt.io/v1/namespaces/{ns}/virtualmachines"
+    domain = {"devices": {}, "memory": {"guest": "1Gi"}}
+    machine = {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachine",
+        "metadata": {"name": "a"},
+        "spec": {
+            "runStrategy": "Halted",
+            "template": {"spec": {"domain": {"devices": {}, "memory": {"guest": "1Gi"}}}},
+        },
+    }
+    assert api("POST", path, machine).status == 201
+    change = {"spec": {"runStrategy": "Manual"}, "status": {"snapshotInProgress": "s"}}
+    answered = api("PATCH", f"{path}/a/status", change, Content_Type=MERGE).body
+    assert (answered["spec"]["runStrategy"], answered["status"]["snapshotInProgress"]) == ("Halted", "s")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/api/v1/namespaces/{ns}/widgets", 404),
+        ("GET", "/apis/nope.example/v1/widgets", 404),
+        ("GET", "/nowhere", 404),
+    ],
+)
+def test_unknown_paths_are_plain_text(api: Api, method: str, path: str, status: int) -> None:
+    reply = api(method, path)
+    assert (reply.status, reply.text) == (status, "404 page not found\n")
+
+
+def _protobuf(name: str, namespace: str) -> bytes:
+    """A ConfigMap with data {"k": "v"} as kubectl encodes it."""
+
+    def part(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    metadata = part(1, name.encode()) + part(3, namespace.encode())
+    raw = part(1, metadata) + part(2, part(1, b"k") + part(2, b"v"))
+    return b"k8s\x00" + part(1, part(1, b"v1") + part(2, b"ConfigMap")) + part(2, raw)
+
+
+def test_kubectl_may_send_protobuf(api: Api) -> None:
+    body: Any = _protobuf("p", api.namespace)
+    accept = "application/vnd.kubernetes.protobuf,application/json"
+    reply = api("POST", MAPS, body, Content_Type="application/vnd.kubernetes.protobuf", Accept=accept)
+    assert (reply.status, reply.body["data"]) == (201, {"k": "v"})
+    assert json.loads(reply.text)["metadata"]["name"] == "p"
