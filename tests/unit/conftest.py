@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.client import Client, connect
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.resource import Resource
+from both_ways import BothWays
 
 NAMESPACE = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 
@@ -97,3 +98,9 @@ def config_map(namespace: str) -> Callable[..., dict[str, Any]]:
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
     return make
+
+
+@pytest.fixture
+def both_ways(lab: Lab, tmp_path: Path) -> BothWays:
+    """Runs tasks directly and as modules."""
+    return BothWays(tmp_path, lab.kubeconfig)

@@ -164,7 +164,8 @@ def refusal(asked: Asked, code: int, headers: Mapping[str, str], data: bytes) ->
         advice = _missing_right(text)
     if code == 404 and details.get("kind") == "namespaces" and asked.namespace == details.get("name"):
         kind_of_error, advice = NamespaceMissing, "Create the namespace first, with virtstack.core.namespace."
-    message = f"Cannot {asked}: {_sentence(text or f'the server answered {code}')}"
+    words = _ABOUT_ITSELF.sub("", text) or f"the server answered {code}"
+    message = f"Cannot {asked}: {_sentence(words)}"
     return kind_of_error(f"{message} {advice}".rstrip(), **facts)
 
 
@@ -211,6 +212,8 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
+# An invalid object is named once more by the server.
+_ABOUT_ITSELF = re.compile(r'^\S* "[^"]*" is invalid: ')
 _WEBHOOK = re.compile(r'admission webhook "([^"]+)" denied the request(?: without explanation)?:?\s*', re.DOTALL)
 _POLICY = re.compile(r"ValidatingAdmissionPolicy '([^']+)' with binding '[^']*' denied request:\s*", re.DOTALL)
 

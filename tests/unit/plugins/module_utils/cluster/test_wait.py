@@ -279,7 +279,7 @@ def test_a_token_that_expires_mid_wait_is_read_again(
 
 def test_a_watch_that_is_forbidden_is_told_at_once(client: Client, lab: Any, config_map: Maker, namespace: str) -> None:
     client.create(CONFIG_MAP, config_map("a", phase="Starting"))
-    message = 'configmaps is forbidden: User "u" cannot watch resource "configmaps" in API group "" at the cluster scope'
+    message = 'User "u" cannot watch resource "configmaps" in API group "" at the cluster scope'
     lab.fault("request", verb="watch", path=namespace, code=403, reason="Forbidden", message=message)
     started = time.monotonic()
     with pytest.raises(Exception, match="verb watch on configmaps"):
