@@ -147,10 +147,13 @@ def plan_failure(plan: Object | None) -> str | None:
     return next((text for text in [status.get("message"), *told] if text), "no reason given")
 
 
-def subscription_settled(subscription: Object | None, *, head: str | None = None, approved: bool = False) -> Verdict:
+def subscription_settled(
+    subscription: Object | None, *, head: str | None = None, approved: str | None = None
+) -> Verdict:
     """Ready when what the Subscription stands for is installed, or waits for an approval that is still to be given.
 
-    C(head) is the CSV to arrive at where the Subscription has just changed and its status still speaks of the old one.
+    C(head) is the CSV to arrive at where the Subscription has just changed and its status still speaks of the old one;
+    C(approved) the InstallPlan that was just approved.
     """
     if subscription is None:
         return Failed("it was deleted while it was waited for")
@@ -167,7 +170,8 @@ def subscription_settled(subscription: Object | None, *, head: str | None = None
     if current and status.get("installedCSV") == current and head in (None, current):
         return Ready()
     pending = found.get("InstallPlanPending", {})
-    if not approved and pending.get("status") == "True" and pending.get("reason") == "RequiresApproval":
+    needs_approval = pending.get("status") == "True" and pending.get("reason") == "RequiresApproval"
+    if needs_approval and install_plan_of(subscription) != approved:
         return Ready()
     return Progress(_subscription_progress(subscription, found))
 

@@ -179,7 +179,7 @@ class _Installation:
         if self.waits:
             changed = self.there.subscription if channel is not None else None
             head = channel["currentCSV"] if channel and olm.installed_csv(changed) else None
-            self._settled(head)
+            self._settled(head=head)
         self._approval()
         name = olm.installed_csv(self.there.subscription)
         if name is None:
@@ -197,7 +197,7 @@ class _Installation:
             progress=self.task.progress,
         )
 
-    def _settled(self, head: str | None, *, approved: bool = False) -> None:
+    def _settled(self, *, head: str | None = None, approved: str | None = None) -> None:
         assert self.there.subscription is not None
         self.there.subscription = wait(
             self.client,
@@ -210,25 +210,29 @@ class _Installation:
         )
 
     def _approval(self) -> None:
-        """Approve the InstallPlan that everything waits for, or say that it has to be."""
-        name = olm.install_plan_of(self.there.subscription)
-        status = (self.there.subscription or {}).get("status") or {}
-        if name is None or status.get("installedCSV") == status.get("currentCSV"):
-            return
-        plan = self.client.get(olm.INSTALL_PLAN, name, self.wish.namespace)
-        if plan is None or not olm.awaits_approval(plan):
-            return
-        if self.wish.approve:
+        """Approve the InstallPlan that everything waits for, if told to, and tell of the one that waits then."""
+        plan = self._waiting_plan()
+        if plan is not None and self.wish.approve:
             self._approve(plan)
+            plan = self._waiting_plan() if self.waits else None
+        if plan is None:
             return
         self.pending_plan = plan
         told = (
-            f"The InstallPlan {self.wish.namespace}/{name} waits for approval; it would install "
+            f"The InstallPlan {self.wish.namespace}/{plan['metadata']['name']} waits for approval; it would install "
             f"{', '.join(plan['spec']['clusterServiceVersionNames'])}. Approve it with approve: true or in the console."
         )
         if self.waits and olm.installed_csv(self.there.subscription) is None:
             raise Failure(told, install_plan=_plan_facts(plan), **self.steps.result(diff=self.task.diff))
         self.task.warn(told)
+
+    def _waiting_plan(self) -> Object | None:
+        name = olm.install_plan_of(self.there.subscription)
+        status = (self.there.subscription or {}).get("status") or {}
+        if name is None or status.get("installedCSV") == status.get("currentCSV"):
+            return None
+        plan = self.client.get(olm.INSTALL_PLAN, name, self.wish.namespace)
+        return plan if olm.awaits_approval(plan) else None
 
     def _approve(self, plan: Object) -> None:
         name, namespace = plan["metadata"]["name"], self.wish.namespace
@@ -236,7 +240,7 @@ class _Installation:
         after = self.client.patch(olm.INSTALL_PLAN, name, namespace, change, dry_run=self.task.check_mode)
         self.steps.add("approved", olm.INSTALL_PLAN, plan, after)
         if self.waits:
-            self._settled((self.there.subscription or {})["status"]["currentCSV"], approved=True)
+            self._settled(approved=name)
 
     def _hyperconverged(self) -> None:
         """Make HyperConverged, or lay what is declared over the one that is there; nothing else of it is touched."""

@@ -102,9 +102,16 @@ def test_a_subscription_that_was_just_changed_is_not_settled_by_its_old_status()
 
 
 def test_waiting_for_an_approval_is_settled_until_it_was_given() -> None:
-    waiting = subscription(condition("InstallPlanPending", "RequiresApproval"), currentCSV="v2")
+    pending = condition("InstallPlanPending", "RequiresApproval")
+    waiting = subscription(pending, currentCSV="v2", installPlanRef={"name": "install-a"})
     assert olm.subscription_settled(waiting) == Ready()
-    assert isinstance(olm.subscription_settled(waiting, approved=True), Progress)
+    assert isinstance(olm.subscription_settled(waiting, approved="install-a"), Progress)
+
+
+def test_the_next_plan_that_waits_ends_the_wait_for_an_approved_one() -> None:
+    pending = condition("InstallPlanPending", "RequiresApproval")
+    moved_on = subscription(pending, currentCSV="v3", installedCSV="v2", installPlanRef={"name": "install-b"})
+    assert olm.subscription_settled(moved_on, approved="install-a") == Ready()
 
 
 @pytest.mark.parametrize(
