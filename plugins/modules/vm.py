@@ -188,6 +188,14 @@ options:
 """
 
 EXAMPLES = r"""
+- name: A network for the database server
+  virtstack.core.network_attachment:
+    name: vlan93
+    namespace: prod
+    type: bridge
+    bridge: br1
+    vlan: 93
+
 - name: A database server with a system disk from a boot source and an empty data disk
   virtstack.core.vm:
     name: db
@@ -205,30 +213,45 @@ EXAMPLES = r"""
     run_strategy: Always
     wait: true
 
-- name: The same server's data disk is larger; the volume is expanded
+- name: The same server with a larger data disk; the volume is expanded
   virtstack.core.vm:
     name: db
     namespace: prod
     instancetype: u1.medium
     preference: rhel.9
     disks:
-      - {name: root, boot_source: rhel9, size: 30Gi}
       - {name: data, blank: true, size: 200Gi}
 
-- name: A machine without an instance type, its network set up by cloud-init
+- name: A field that no option covers
+  virtstack.core.vm:
+    name: db
+    namespace: prod
+    instancetype: u1.medium
+    preference: rhel.9
+    definition:
+      spec:
+        template:
+          spec:
+            domain:
+              devices:
+                watchdog: {name: watchdog, i6300esb: {action: poweroff}}
+  register: db
+
+- name: Whether it takes a restart
+  ansible.builtin.debug:
+    msg: "{{ db.restart_reasons }}"
+
+- name: A machine without an instance type, imported from a URL, its network set up by cloud-init
   virtstack.core.vm:
     name: edge
     namespace: prod
     cpu: {cores: 2}
     memory: 4Gi
-    firmware: {mode: efi, secure_boot: true, tpm: true, persistent: true}
+    firmware: {mode: efi, secure_boot: true, tpm: true}
     disks:
       - name: root
-        http:
-          url: https://images.example.com/fedora.qcow2
-          cert_config_map: images-ca
+        http: https://images.example.com/fedora.qcow2
         size: 20Gi
-        storage_class: fast
     cloud_init:
       user_config:
         packages: [nginx]
@@ -238,27 +261,19 @@ EXAMPLES = r"""
           enp1s0: {addresses: [192.0.2.10/24]}
     run_strategy: Halted
 
-- name: Twenty web servers
+- name: Three web servers, the last one larger
   virtstack.core.vm:
     namespace: prod
     instancetype: u1.small
     preference: fedora
+    labels: {app: web}
     disks:
-      - {name: root, boot_source: fedora, size: 10Gi}
-    vms: "{{ range(1, 21) | map('regex_replace', '^', 'web') | map('community.general.dict_kv', 'name') | list }}"
-
-- name: A field that no option covers
-  virtstack.core.vm:
-    name: db
-    namespace: prod
-    instancetype: u1.medium
-    definition:
-      spec:
-        template:
-          spec:
-            domain:
-              devices:
-                watchdog: {name: watchdog, i6300esb: {action: poweroff}}
+      - {name: root, boot_source: fedora, size: 30Gi}
+    vms:
+      - name: web1
+      - name: web2
+      - name: web3
+        instancetype: u1.large
 
 - name: The edge machine is gone, its disk is kept
   virtstack.core.vm:
@@ -266,6 +281,14 @@ EXAMPLES = r"""
     namespace: prod
     state: absent
     wait: true
+
+- name: The web servers are gone with their disks, also those that run
+  virtstack.core.vm:
+    namespace: prod
+    state: absent
+    force: true
+    delete_disks: true
+    vms: [{name: web1}, {name: web2}, {name: web3}]
 """
 
 RETURN = r"""

@@ -51,15 +51,15 @@ EXAMPLES = r"""
     namespaces: [prod]
   register: found
 
-- name: Its address
+- name: Its addresses
   ansible.builtin.debug:
-    msg: "{{ found.vms[0].addresses | first }}"
+    msg: "{{ found.vms | map(attribute='addresses') | flatten }}"
 
-- name: All machines of the cluster that wait for a restart
+- name: All machines of the cluster
   virtstack.core.vm_info:
   register: all_machines
 
-- name: Their names
+- name: The names of those that wait for a restart
   ansible.builtin.debug:
     msg: "{{ all_machines.vms | selectattr('restart_required') | map(attribute='name') | list }}"
 """

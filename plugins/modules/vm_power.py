@@ -86,15 +86,7 @@ EXAMPLES = r"""
     state: started
     wait: true
 
-- name: All web servers of the laboratory are stopped within a minute
-  virtstack.core.vm_power:
-    namespace: laboratory
-    label_selector: app=web
-    state: stopped
-    grace_period: 60
-    wait: true
-
-- name: The database server is restarted, and its new instance is ready
+- name: It is restarted, and its new instance is ready
   virtstack.core.vm_power:
     name: db
     namespace: prod
@@ -102,9 +94,17 @@ EXAMPLES = r"""
     wait: true
     wait_timeout: 600
 
-- name: A guest that hangs is switched off
+- name: All web servers are stopped, each within a minute
   virtstack.core.vm_power:
-    name: hung
+    namespace: prod
+    label_selector: app=web
+    state: stopped
+    grace_period: 60
+    wait: true
+
+- name: The database server is switched off at once
+  virtstack.core.vm_power:
+    name: db
     namespace: prod
     state: stopped
     force: true

@@ -61,7 +61,7 @@ def facts(vm: Object, around: Surroundings) -> dict[str, Any]:
         "instance_conditions": [_condition(item) for item in conditions(instance).values()],
         "addresses": _addresses(status),
         "interfaces": _interfaces(vm, status),
-        "disks": _disks(vm, key[0], status, around),
+        "disks": _disks(vm, instance, around),
         "guest": _guest(instance),
     }
 
@@ -123,9 +123,11 @@ def _interfaces(vm: Object, status: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _disks(vm: Object, namespace: str, status: Mapping[str, Any], around: Surroundings) -> list[dict[str, Any]]:
-    devices = by_name(at(vm, f"{DEVICES}.disks"))
-    seen = by_name(status.get("volumeStatus"))
+def _disks(vm: Object, instance: Object | None, around: Surroundings) -> list[dict[str, Any]]:
+    namespace = vm["metadata"].get("namespace", "")
+    # Of a running guest, what the preference and the defaults made of its disks.
+    devices = by_name(at(vm, f"{DEVICES}.disks")) | by_name(at(instance, "spec.domain.devices.disks"))
+    seen = by_name(at(instance, "status.volumeStatus"))
     behind = claims(vm)
     found = []
     for volume in at(vm, f"{SPEC}.volumes") or ():

@@ -10,7 +10,7 @@ alone on a VM that exists, and what a new VM needs is chosen where its manifest 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..machine import names
@@ -118,10 +118,7 @@ def read_declaration(options: Mapping[str, Any]) -> Declaration:
             problems.add(f"{option}: is missing")
         elif inside and inside != value:
             problems.add(f'{option}: is "{value}", but definition.metadata.{option} is "{inside}"; give it once')
-    if name:
-        problems.take(lambda: names.machine_name(name))
-    if namespace:
-        problems.take(lambda: names.device_name(namespace, "namespace"))
+    _check_names(problems, name, namespace)
     machine = problems.take(lambda: read_machine(options, KVM_ONLY, "a cluster"))
     fields = problems.take(lambda: _fields(options)) or {}
     if "spec.instancetype" in fields:
@@ -130,6 +127,21 @@ def read_declaration(options: Mapping[str, Any]) -> Declaration:
                 problems.add(f"{option}: the instancetype decides it; leave out {option} or instancetype")
     problems.refuse()
     return Declaration(name, namespace, machine or Machine(), fields, definition)
+
+
+def renamed(declaration: Declaration, name: str, namespace: str) -> Declaration:
+    """The same declaration of another VM. Raises Refused for names that Kubernetes refuses."""
+    problems = Problems()
+    _check_names(problems, name, namespace)
+    problems.refuse()
+    return replace(declaration, name=name, namespace=namespace)
+
+
+def _check_names(problems: Problems, name: str, namespace: str) -> None:
+    if name:
+        problems.take(lambda: names.machine_name(name))
+    if namespace:
+        problems.take(lambda: names.device_name(namespace, "namespace"))
 
 
 def _definition(definition: Mapping[str, Any] | None) -> Mapping[str, Any]:

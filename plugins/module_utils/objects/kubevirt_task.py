@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
@@ -20,12 +20,18 @@ from ..machine.refusal import Refused
 from ..task import Failure, Result, Task
 from .kubevirt import VIRTUAL_MACHINE
 from .kubevirt_absent import Removal, absent
-from .kubevirt_options import VM_OPTIONS, Declaration, read_declaration
+from .kubevirt_options import VM_OPTIONS, Declaration, read_declaration, renamed
 from .kubevirt_present import Policy, await_ready, present, volume_trouble, waiting_check
 
 Key = tuple[str | None, str]
 # Options of an item of C(vms) that the task's own options stand in for.
 INHERITED = ("namespace", *VM_OPTIONS)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Portions into which many items are divided, several for each thread.
+_PORTIONS = 64
 
 # Failed items that a message spells out; the result holds all of them.
 _SPELLED_OUT = 10
@@ -36,22 +42,41 @@ def declare_vms(client: Client, task: Task) -> Result:
     params = task.params
     if params["vms"] is None:
         return _declare_one(client, task)
-    items = [{**{name: params.get(name) for name in INHERITED}, **item} for item in params["vms"]]
+    items: list[Mapping[str, Any]] = [{"namespace": params["namespace"], **item} for item in params["vms"]]
     if params["state"] == "absent":
         return _many(task, items, lambda keys: _remove_many(client, task, keys))
-    declared = [_attempt(lambda item=item: _read_item(item)) for item in items]  # type: ignore[misc]
+    read = _reader({name: params[name] for name in INHERITED if params[name] is not None})
+    declared = [_attempt(lambda item=item: read(item)) for item in items]  # type: ignore[misc]
     return _many(task, items, lambda keys: _present_many(client, task, declared))
 
 
 _ITEM = ArgumentSpecValidator({"name": {"type": "str"}, "namespace": {"type": "str"}, **VM_OPTIONS})
 
 
-def _read_item(item: Mapping[str, Any]) -> Declaration:
-    """An item of C(vms), checked as the options of a task are."""
-    checked = _ITEM.validate(dict(item))
-    if checked.error_messages:
-        raise Refused(*checked.error_messages)
-    return read_declaration(checked.validated_parameters)
+def _reader(inherited: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Declaration]:
+    """What reads an item of C(vms), checked as the options of a task are, which stand in for what it leaves out.
+
+    Items that have but a name are read once for all: a thousand of them take no time.
+    """
+    common: list[Declaration] = []
+
+    def read(item: Mapping[str, Any]) -> Declaration:
+        unknown = sorted(set(item) - {"name", *INHERITED})
+        if unknown:
+            raise Refused(f"vms: {', '.join(unknown)} is no option of a machine")
+        is_plain = item.keys() == {"name", "namespace"} and "definition" not in inherited
+        if is_plain and common and all(isinstance(value, str) for value in item.values()):
+            return renamed(common[0], item["name"], item["namespace"])
+        checked = _ITEM.validate(dict(item))
+        if checked.error_messages:
+            raise Refused(*(message.rstrip(".") for message in checked.error_messages))
+        own = {name: value for name, value in checked.validated_parameters.items() if value is not None}
+        declaration = read_declaration({**inherited, **own})
+        if is_plain:
+            common.append(declaration)
+        return declaration
+
+    return read
 
 
 def _policy(task: Task) -> Policy:
@@ -137,7 +162,7 @@ def _present_many(client: Client, task: Task, declared: Sequence[Declaration | F
         outcome: tuple[Result, Object] | Failure = _attempt(lambda: present(client, declaration, found, policy))
         return outcome
 
-    outcomes = client.in_parallel(one, declared)
+    outcomes = _in_parallel(client, one, declared)
     results: list[Result | Failure] = []
     written: dict[Key, tuple[Result, Object]] = {}
     for declaration, outcome in zip(declared, outcomes, strict=True):
@@ -155,6 +180,19 @@ def _present_many(client: Client, task: Task, declared: Sequence[Declaration | F
             failed.get((result["namespace"], result["name"]), result) if isinstance(result, dict) else result
             for result in results
         ]
+    return results
+
+
+def _in_parallel(client: Client, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Many items in few portions: most need nothing, and handing each to a thread takes longer than that."""
+    size = max(1, len(items) // _PORTIONS)
+    portions = [items[start : start + size] for start in range(0, len(items), size)]
+    done = client.in_parallel(lambda portion: [function(item) for item in portion], portions)
+    results: list[R] = []
+    for portion in done:
+        if isinstance(portion, ClusterError):
+            raise portion
+        results += portion
     return results
 
 
@@ -191,7 +229,7 @@ def _remove_many(client: Client, task: Task, keys: Sequence[Key]) -> list[Result
         outcome: Result | Failure = _attempt(lambda: absent(client, namespace, name, live.get(key), removal))
         return outcome
 
-    return list(client.in_parallel(one, keys))
+    return _in_parallel(client, one, keys)
 
 
 def _many(
