@@ -40,9 +40,9 @@ def node_manifest(number: int) -> Object:
 
 
 def node_status(name: str) -> Object:
-    """Of worker C(name): 256 CPUs, 8 TiB of memory, room for 5000 pods, so that it holds what tests ask for."""
+    """Of worker C(name): 1024 CPUs, 64 TiB of memory, room for 10000 pods, so that it holds what a load asks for."""
     number = zlib.crc32(name.encode()) % 100 if not name[-1].isdigit() else int(name[-1])
-    capacity = {"cpu": "256", "memory": "8Ti", "pods": "5000", "ephemeral-storage": "2Ti", "hugepages-2Mi": "0"}
+    capacity = {"cpu": "1024", "memory": "64Ti", "pods": "10000", "ephemeral-storage": "2Ti", "hugepages-2Mi": "0"}
     return {
         "addresses": [
             {"type": "InternalIP", "address": f"192.168.126.{11 + number}"},

@@ -21,6 +21,7 @@ from virtlab.controllers.kubevirt.names import (
     FINAL,
     KUBEVIRTS,
     LAUNCHER_IMAGE,
+    MIGRATION_JOB,
     NODE_NAME,
     PVCS,
     VM_FINALIZER,
@@ -94,7 +95,7 @@ class InstanceController(Controller):
         if now == "":
             vmi = self._write(vmi, {**(vmi.get("status") or {}), **initial_status(self.cluster.clock.stamp())})
             now = "Pending"
-        pod = next((item for item in pods if not self._migration_target(vmi, item)), None)
+        pod = self.active_pod(vmi, pods)
         if now == "Pending":
             return self._pending(vmi, pod)
         if pod is None:
@@ -114,11 +115,12 @@ class InstanceController(Controller):
     def claim(self, vmi: Object, name: str) -> Object | None:
         return self.find(PVCS, vmi["metadata"]["namespace"], name)
 
-    def _migration_target(self, vmi: Object, pod: Object) -> bool:
-        """Is the pod the target of a migration, not where the guest is?"""
-        name = (pod["metadata"].get("labels") or {}).get("kubevirt.io/migrationJobUID")
-        state = (vmi.get("status") or {}).get("migrationState") or {}
-        return bool(name) and not (state.get("completed") and state.get("targetPod") == pod["metadata"]["name"])
+    def active_pod(self, vmi: Object, pods: list[Object]) -> Object | None:
+        """The launcher in which the guest is, or will be: on the instance's node, and no migration's target before."""
+        node = (vmi.get("status") or {}).get("nodeName")
+        if node:
+            return next((pod for pod in pods if pod["spec"].get("nodeName") == node), None)
+        return next((pod for pod in pods if MIGRATION_JOB not in (pod["metadata"].get("labels") or {})), None)
 
     def _write(self, vmi: Object, status: Object) -> Object:
         return self.write_status(VMIS, vmi, status)

@@ -24,6 +24,8 @@ CREATED_BY = "kubevirt.io/created-by"
 VM_NAME = "vm.kubevirt.io/name"
 NODE_NAME = "kubevirt.io/nodeName"
 LAUNCHER = "virt-launcher"
+MIGRATION_JOB = "kubevirt.io/migrationJobUID"
+MIGRATION_FINALIZER = "kubevirt.io/migrationJobFinalize"
 
 FINAL = ("Succeeded", "Failed")
 LAUNCHER_IMAGE = "registry.lab/container-native-virtualization/virt-launcher:v1.9.0"

@@ -1,0 +1,269 @@
+"""Live migration: the target's launcher, the phases of the job, the instance's move, and evacuation of a node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from virtlab.controllers.conditions import is_true
+from virtlab.controllers.kubevirt.instance_status import interfaces
+from virtlab.controllers.kubevirt.launchers import launcher_pod
+from virtlab.controllers.kubevirt.names import (
+    FINAL,
+    KUBEVIRTS,
+    MIGRATION_FINALIZER,
+    MIGRATION_JOB,
+    MIGRATIONS,
+    NODE_NAME,
+    VMIS,
+)
+from virtlab.controllers.kubevirt.volumes import phase
+from virtlab.controllers.ownership import being_deleted, owner_uids
+from virtlab.controllers.runtime import Controller, Key, Manager
+from virtlab.resource import Object
+from virtlab.store import Event
+
+TRANSFER = 6.0  # seconds to copy the memory
+STEP = 0.5  # seconds in each of the short phases
+LIMIT = 5  # migrations at once in the cluster, unless KubeVirt says otherwise
+HOSTNAME = "kubernetes.io/hostname"
+EVACUATION = "kubevirt.io/evacuationMigration"
+
+
+def away_from(affinity: Any, node: str) -> Object:
+    """C(affinity) that also keeps off C(node)."""
+    result = dict(affinity or {})
+    node_affinity = dict(result.get("nodeAffinity") or {})
+    field = "requiredDuringSchedulingIgnoredDuringExecution"
+    off = {"key": HOSTNAME, "operator": "NotIn", "values": [node]}
+    terms = (node_affinity.get(field) or {}).get("nodeSelectorTerms") or [{}]
+    node_affinity[field] = {
+        "nodeSelectorTerms": [
+            {**term, "matchExpressions": [*(term.get("matchExpressions") or ()), off]} for term in terms
+        ]
+    }
+    return {**result, "nodeAffinity": node_affinity}
+
+
+def target_pod(vmi: Object, migration: Object, cpu_ratio: int) -> Object:
+    """The launcher that waits for the guest on another node."""
+    pod = launcher_pod(vmi, cpu_ratio)
+    metadata = pod["metadata"]
+    metadata["labels"] = {**metadata["labels"], MIGRATION_JOB: migration["metadata"]["uid"]}
+    metadata["labels"].pop(NODE_NAME, None)
+    metadata["annotations"]["kubevirt.io/migrationJobName"] = migration["metadata"]["name"]
+    pod["spec"]["affinity"] = away_from(pod["spec"].get("affinity"), vmi["status"]["nodeName"])
+    return pod
+
+
+class MigrationController(Controller):
+    manager_name = "virt-controller"
+    watches = (MIGRATIONS, "pods", VMIS)
+
+    def __init__(self, manager: Manager) -> None:
+        super().__init__(manager)
+        self._pods = manager.index("pods", owner_uids)
+        self._by_instance = manager.index(
+            MIGRATIONS, lambda item: [f"{item['metadata']['namespace']}/{item['spec'].get('vmiName', '')}"]
+        )
+
+    def keys(self, event: Event) -> Iterable[Key]:
+        metadata = event.object["metadata"]
+        if event.key[1] == "virtualmachineinstancemigrations":
+            own = super().keys(event) if event.type != "DELETED" else ()
+            ended = event.type == "DELETED" or phase(event.object) in FINAL
+            return [*own, *self._waiting()] if ended else own
+        if event.key[1] == "pods":
+            if MIGRATION_JOB not in (metadata.get("labels") or {}):
+                return ()
+            name = metadata["labels"].get("vm.kubevirt.io/name", "")
+        else:
+            name = metadata["name"]
+        return self._by_instance.keys(f"{metadata['namespace']}/{name}")
+
+    def _waiting(self) -> list[Key]:
+        return [
+            (item["metadata"]["namespace"], item["metadata"]["name"])
+            for item in self.list(MIGRATIONS)
+            if phase(item) in ("", "Pending")
+        ]
+
+    def reconcile(self, key: Key) -> float | None:
+        migration = self.find(MIGRATIONS, *key)
+        if migration is None:
+            return None
+        now = phase(migration)
+        vmi = self.find(VMIS, key[0], migration["spec"].get("vmiName", ""))
+        if now in FINAL:
+            if being_deleted(migration) and MIGRATION_FINALIZER in (migration["metadata"].get("finalizers") or ()):
+                self.drop_finalizer(MIGRATIONS, migration, MIGRATION_FINALIZER)
+            return None
+        if vmi is None or phase(vmi) != "Running" or being_deleted(vmi):
+            self._fail(migration, vmi, "source guest is not running")
+            return None
+        if being_deleted(migration):
+            self._fail(migration, vmi, "migration was aborted", aborted=True)
+            return None
+        finalizers = migration["metadata"].get("finalizers") or []
+        if MIGRATION_FINALIZER not in finalizers:
+            metadata = {
+                **migration["metadata"],
+                "finalizers": [*finalizers, MIGRATION_FINALIZER],
+                "labels": {**(migration["metadata"].get("labels") or {}), "kubevirt.io/vmi-name": vmi["metadata"]["name"]},
+            }
+            migration = self.update(MIGRATIONS, {**migration, "metadata": metadata})
+        return self._advance(migration, vmi, now)
+
+    def _target(self, migration: Object, vmi: Object) -> Object | None:
+        for key in self._pods.keys(vmi["metadata"]["uid"]):
+            pod = self.find("pods", *key)
+            if pod is not None and (pod["metadata"].get("labels") or {}).get(MIGRATION_JOB) == migration["metadata"]["uid"]:
+                return pod
+        return None
+
+    def _advance(self, migration: Object, vmi: Object, now: str) -> float | None:
+        uid = migration["metadata"]["uid"]
+        target = self._target(migration, vmi)
+        if now == "":
+            self._enter(migration, "Pending")
+            return None
+        if now == "Pending":
+            if self._running_count() >= self._limit():
+                return None
+            if target is None:
+                self.create("pods", target_pod(vmi, migration, 10))
+                self.event(migration, "SuccessfulCreate", "Created migration target pod", component="virtualmachine-controller")
+            self._enter(migration, "Scheduling")
+            return None
+        if now == "Scheduling":
+            if target is None or not is_true(target, "Ready"):
+                return None
+            self._enter(migration, "Scheduled")
+            return None
+        if target is None:
+            self._fail(migration, vmi, "target pod is gone")
+            return None
+        order = {"Scheduled": "PreparingTarget", "PreparingTarget": "TargetReady", "TargetReady": "Running"}
+        wait = self.remaining(uid, now, TRANSFER if now == "Running" else STEP)
+        if wait:
+            return wait
+        self.forget(uid, now)
+        state = self._state(migration, vmi, target)
+        if now in order:
+            if now == "TargetReady":
+                state["startTimestamp"] = self.cluster.clock.stamp()
+                text = f"VirtualMachineInstance is migrating."
+                self.event(vmi, "Migrating", text, component="virt-handler")
+            vmi = self.write_status(VMIS, vmi, {**vmi["status"], "migrationState": state})
+            self._enter(migration, order[now], state)
+            return None
+        self._complete(migration, vmi, target, state)
+        return None
+
+    def _state(self, migration: Object, vmi: Object, target: Object) -> Object:
+        old = vmi["status"].get("migrationState") or {}
+        if old.get("migrationUid") != migration["metadata"]["uid"]:
+            old = {}
+        return {
+            **old,
+            "migrationUid": migration["metadata"]["uid"],
+            "mode": "PreCopy",
+            "sourceNode": vmi["status"].get("nodeName", "") if not old else old.get("sourceNode", ""),
+            "targetNode": target["spec"].get("nodeName", ""),
+            "targetPod": target["metadata"]["name"],
+            "targetNodeAddress": (target.get("status") or {}).get("podIP", ""),
+            "targetNodeDomainDetected": True,
+        }
+
+    def _complete(self, migration: Object, vmi: Object, target: Object, state: Object) -> None:
+        """The guest is on the target: the instance moves, the source's launcher goes."""
+        stamp = self.cluster.clock.stamp()
+        state = {**state, "completed": True, "endTimestamp": stamp, "targetNodeDomainReadyTimestamp": stamp}
+        node, address = target["spec"]["nodeName"], target["status"]["podIP"]
+        sources = [self.find("pods", *key) for key in self._pods.keys(vmi["metadata"]["uid"])]
+        status = {
+            **vmi["status"],
+            "migrationState": state,
+            "nodeName": node,
+            "activePods": {target["metadata"]["uid"]: node},
+            "interfaces": interfaces(vmi, address, agent=is_true(vmi, "AgentConnected")),
+        }
+        if status.get("evacuationNodeName") and status["evacuationNodeName"] != node:
+            del status["evacuationNodeName"]
+        labels = {**(vmi["metadata"].get("labels") or {}), NODE_NAME: node}
+        vmi = self.update(VMIS, {**vmi, "metadata": {**vmi["metadata"], "labels": labels}, "status": status})
+        self._enter(migration, "Succeeded", state)
+        text = "The VirtualMachineInstance migrated to node " + node
+        self.event(vmi, "Migrated", text, component="virt-handler")
+        for pod in sources:
+            if pod is not None and pod["metadata"]["uid"] != target["metadata"]["uid"] and not being_deleted(pod):
+                self.delete("pods", pod["metadata"]["namespace"], pod["metadata"]["name"])
+
+    def _fail(self, migration: Object, vmi: Object | None, why: str, *, aborted: bool = False) -> None:
+        stamp = self.cluster.clock.stamp()
+        state = dict(((vmi or {}).get("status") or {}).get("migrationState") or {})
+        mine = state.get("migrationUid") == migration["metadata"]["uid"]
+        if vmi is not None:
+            target = self._target(migration, vmi)
+            if target is not None:
+                self.delete("pods", target["metadata"]["namespace"], target["metadata"]["name"])
+            if mine:
+                state.update(failed=True, completed=True, endTimestamp=stamp, failureReason=why)
+                if aborted:
+                    state.update(abortRequested=True, abortStatus="Succeeded")
+                self.write_status(VMIS, vmi, {**vmi["status"], "migrationState": state})
+        self._enter(migration, "Failed", state if mine else None)
+        self.event(migration, "FailedMigration", why, warning=True, component="virtualmachine-controller")
+
+    def _enter(self, migration: Object, wanted: str, state: Object | None = None) -> None:
+        status = dict(migration.get("status") or {})
+        moment = {"phase": wanted, "phaseTransitionTimestamp": self.cluster.clock.stamp()}
+        status["phase"] = wanted
+        status["phaseTransitionTimestamps"] = [*(status.get("phaseTransitionTimestamps") or ()), moment]
+        if state is not None:
+            status["migrationState"] = state
+        self.write_status(MIGRATIONS, migration, status)
+
+    def _running_count(self) -> int:
+        return sum(phase(item) not in ("", "Pending", *FINAL) for item in self.list(MIGRATIONS))
+
+    def _limit(self) -> int:
+        for kubevirt in self.list(KUBEVIRTS):
+            config = (kubevirt["spec"].get("configuration") or {}).get("migrations") or {}
+            return int(config.get("parallelMigrationsPerCluster") or LIMIT)
+        return LIMIT
+
+
+class EvacuationController(Controller):
+    """Makes a migration for an instance whose eviction was asked."""
+
+    manager_name = "virt-controller"
+    watches = (VMIS,)
+
+    def reconcile(self, key: Key) -> float | None:
+        vmi = self.find(VMIS, *key)
+        if vmi is None or being_deleted(vmi) or phase(vmi) != "Running":
+            return None
+        status = vmi["status"]
+        node = status.get("evacuationNodeName")
+        if not node or node != status.get("nodeName") or not is_true(vmi, "LiveMigratable"):
+            return None
+        own = [item for item in self.list(MIGRATIONS, key[0]) if item["spec"].get("vmiName") == key[1]]
+        if any(phase(item) not in FINAL for item in own):
+            return None
+        manifest = {
+            "apiVersion": "kubevirt.io/v1",
+            "kind": "VirtualMachineInstanceMigration",
+            "metadata": {
+                "generateName": "kubevirt-evacuation-",
+                "namespace": key[0],
+                "annotations": {EVACUATION: node},
+                "labels": {EVACUATION: node},
+            },
+            "spec": {"vmiName": key[1]},
+        }
+        made = self.create(MIGRATIONS, manifest)
+        if made is not None:
+            text = f"Created Migration {made['metadata']['name']}"
+            self.event(vmi, "SuccessfulCreate", text, component="disruptionbudget-controller")
+        return None
