@@ -9,6 +9,7 @@ source and lays explicit options over what it found.
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 import tempfile
@@ -83,6 +84,17 @@ class Session:
         return headers
 
 
+class _Complaints(logging.Handler):
+    """Errors of the kubernetes client: it only logs that an exec plugin failed, and goes on as nobody."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
 def sources(connection: Connection) -> Iterator[Any]:
     """What besides the options decides about a session: variables, and the files that are read, as they are now."""
     for variable in _VARIABLES:
@@ -99,10 +111,16 @@ def _default_kubeconfig() -> str:
 
 def _configuration(connection: Connection, folder: str) -> Any:
     configuration = Configuration()
+    complaints = _Complaints()
+    logging.getLogger().addHandler(complaints)
     try:
         _load(connection, configuration, folder)
     except (ConfigException, OSError, ValueError, TypeError, KeyError) as error:
         raise Failure(f"The kubeconfig cannot be used: {error}") from None
+    finally:
+        logging.getLogger().removeHandler(complaints)
+    if complaints.texts and not configuration.api_key and not configuration.cert_file:
+        raise Failure(f"The kubeconfig's login gave no credentials: {'; '.join(complaints.texts)}")
     settings = {
         "host": connection.host,
         "verify_ssl": connection.validate_certs,
