@@ -1,4 +1,4 @@
-"""Fills a lab with finished machines: what `virtlab load` asks for, written past the API as controllers would leave it."""
+"""Fills a lab with finished machines, as controllers would leave them: what `virtlab load` asks for."""
 
 from __future__ import annotations
 
@@ -114,7 +114,9 @@ class Loader:
         attachment = self.resource("network-attachment-definitions.k8s.cni.cncf.io")
         if self.cluster.store.find(attachment.key, name, NETWORK) is None:
             config = '{"cniVersion":"0.3.1","name":"lan","type":"bridge","bridge":"br1","vlan":93}'
-            self.put(attachment.qualified, {"metadata": {"name": NETWORK, "namespace": name}, "spec": {"config": config}})
+            self.put(
+                attachment.qualified, {"metadata": {"name": NETWORK, "namespace": name}, "spec": {"config": config}}
+            )
 
     def machine(self, namespace: str, number: int, running: bool) -> None:
         system = self.random.choices(SYSTEMS, [item.weight for item in SYSTEMS])[0]

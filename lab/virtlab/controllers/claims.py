@@ -65,7 +65,10 @@ class ClaimController(Controller):
     def keys(self, event: Event) -> Iterable[Key]:
         if event.key == ("", "pods"):
             namespace = event.object["metadata"].get("namespace", "")
-            ended = event.type == "DELETED" or (event.object.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+            ended = event.type == "DELETED" or (event.object.get("status") or {}).get("phase") in (
+                "Succeeded",
+                "Failed",
+            )
             return [(namespace, name) for name in claim_names(event.object)] if ended else ()
         if event.key == ("storage.k8s.io", "storageclasses"):
             return self._by_class.keys(event.object["metadata"]["name"]) if event.type == "ADDED" else ()
@@ -98,7 +101,9 @@ class ClaimController(Controller):
         annotations = metadata.get("annotations") or {}
         if spec.get("volumeName"):
             volume = self.find(PVS, None, spec["volumeName"])
-            return None if volume is None else self._bind(claim, volume)
+            if volume is not None:
+                self._bind(claim, volume)
+            return None
         storage_class = spec.get("storageClassName")
         if not storage_class:
             self._once(
@@ -136,7 +141,8 @@ class ClaimController(Controller):
             return None
         message = f"Successfully provisioned volume {volume['metadata']['name']}"
         self.event(claim, "ProvisioningSucceeded", message, component=found["provisioner"])
-        return self._bind(claim, volume, found["provisioner"])
+        self._bind(claim, volume, found["provisioner"])
+        return None
 
     def _bind(self, claim: Object, volume: Object, provisioner: str = "") -> None:
         metadata = claim["metadata"]

@@ -47,7 +47,7 @@ def _metadata_fields(old: Object, new: Object) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name in ("labels", "annotations"):
         before, after = old.get(name) or {}, new.get(name) or {}
-        changed = {f"f:{key}": {} for key, value in after.items() if before.get(key) != value}
+        changed: dict[str, Any] = {f"f:{key}": {} for key, value in after.items() if before.get(key) != value}
         if changed:
             fields[f"f:{name}"] = changed
     added = [item for item in new.get("finalizers") or () if item not in (old.get("finalizers") or ())]
@@ -64,7 +64,14 @@ def _union(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tracked(
-    entries: list[Object], resource: Resource, manager: str, subresource: str, fields: dict[str, Any], stamp: str, *, add: bool
+    entries: list[Object],
+    resource: Resource,
+    manager: str,
+    subresource: str,
+    fields: dict[str, Any],
+    stamp: str,
+    *,
+    add: bool,
 ) -> list[Object]:
     """managedFields with C(fields) for the manager: added to what it owned, or instead of it."""
     wanted = {"manager": manager, "operation": "Update", "apiVersion": resource.api_version, "fieldsType": "FieldsV1"}
@@ -72,7 +79,10 @@ def _tracked(
         wanted["subresource"] = subresource
     result = list(entries)
     for position, entry in enumerate(entries):
-        if all(entry.get(key) == value for key, value in wanted.items()) and entry.get("subresource", "") == subresource:
+        if (
+            all(entry.get(key) == value for key, value in wanted.items())
+            and entry.get("subresource", "") == subresource
+        ):
             union = _union(entry["fieldsV1"], fields) if add else fields
             if union != entry["fieldsV1"]:
                 result[position] = {**wanted, "fieldsV1": union, "time": stamp}
@@ -106,7 +116,13 @@ def write_metadata(cluster: Cluster, resource: Resource, live: Object, obj: Obje
 
 
 def put(
-    cluster: Cluster, resource: Resource, live: Object, new: Object, manager: str, subresource: str, fields: dict[str, Any]
+    cluster: Cluster,
+    resource: Resource,
+    live: Object,
+    new: Object,
+    manager: str,
+    subresource: str,
+    fields: dict[str, Any],
 ) -> Object:
     """Store C(new) with C(fields) as the manager's; the object goes when nothing holds it any more."""
     if new == live:
@@ -117,7 +133,9 @@ def put(
     if fields:
         entries = metadata.get("managedFields") or []
         stamp = cluster.clock.stamp()
-        metadata["managedFields"] = _tracked(entries, resource, manager, subresource, fields, stamp, add=not subresource)
+        metadata["managedFields"] = _tracked(
+            entries, resource, manager, subresource, fields, stamp, add=not subresource
+        )
     if resource.custom and not subresource and "status" in fields and "generation" in metadata:
         metadata["generation"] += 1
     return cluster.stored(resource, {**new, "metadata": metadata})

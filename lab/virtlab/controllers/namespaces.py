@@ -126,7 +126,8 @@ class NamespaceController(Controller):
 
     def _content(self, name: str) -> list[Resource]:
         found = []
-        for group, plural in self.cluster.store.keys():
+        kinds: list[tuple[str, str]] = list(self.cluster.store.keys())
+        for group, plural in kinds:
             resource = self.cluster.resource(f"{plural}.{group}" if group else plural)
             if resource is not None and resource.namespaced and self.cluster.store.entries((group, plural), name):
                 found.append(resource)

@@ -68,9 +68,8 @@ class PolicyController(Controller):
             if event.type == "DELETED":
                 self._refresh_states()
             return super().keys(event)
-        if event.key[1] == "nodes" and event.type == "MODIFIED" and event.previous is not None:
-            if event.previous.object["metadata"].get("labels") == event.object["metadata"].get("labels"):
-                return ()
+        if event.key[1] == "nodes" and _same_labels(event):
+            return ()
         return [*(("", item["metadata"]["name"]) for item in self.list(POLICIES)), ("", "")]
 
     def reconcile(self, key: Key) -> float | None:
@@ -95,7 +94,9 @@ class PolicyController(Controller):
 
     def _enactments(self, policy: Object) -> list[Object]:
         name = policy["metadata"]["name"]
-        return [item for item in self.list(ENACTMENTS) if (item["metadata"].get("labels") or {}).get(POLICY_LABEL) == name]
+        return [
+            item for item in self.list(ENACTMENTS) if (item["metadata"].get("labels") or {}).get(POLICY_LABEL) == name
+        ]
 
     def _prune(self, policy: Object, nodes: list[Object]) -> None:
         wanted = {node["metadata"]["name"] for node in nodes}
@@ -136,7 +137,9 @@ class PolicyController(Controller):
             return wait
         self.forget(policy["metadata"]["uid"], step)
         state = self.find(STATES, None, node_name) or {}
-        present = {item["name"] for item in ((state.get("status") or {}).get("currentState") or {}).get("interfaces") or ()}
+        present = {
+            item["name"] for item in ((state.get("status") or {}).get("currentState") or {}).get("interfaces") or ()
+        }
         why = problem(policy["spec"].get("desiredState") or {}, present)
         self._set(live, status, enactment_failed(failure(node_name, why)) if why else enactment_done())
         return None
@@ -150,13 +153,17 @@ class PolicyController(Controller):
     def _summarize(self, policy: Object, nodes: list[Object]) -> None:
         generation = policy["metadata"].get("generation", 1)
         current = [
-            item for item in self._enactments(policy) if (item.get("status") or {}).get("policyGeneration") == generation
+            item
+            for item in self._enactments(policy)
+            if (item.get("status") or {}).get("policyGeneration") == generation
         ]
         configured = sum(is_true(item, "Available") for item in current)
         failed = sum(is_true(item, "Failing") for item in current)
         status = dict(policy.get("status") or {})
         stamp = self.cluster.clock.stamp()
-        before = [{k: v for k, v in item.items() if k != "lastHeartbeatTime"} for item in status.get("conditions") or ()]
+        before = [
+            {k: v for k, v in item.items() if k != "lastHeartbeatTime"} for item in status.get("conditions") or ()
+        ]
         after = merged(before, policy_conditions(len(nodes), configured, failed), stamp)
         if after == before:
             return
@@ -178,7 +185,23 @@ class PolicyController(Controller):
             live = self.find(STATES, None, name)
             if live is None:
                 manifest = {"apiVersion": "nmstate.io/v1beta1", "kind": "NodeNetworkState", "metadata": {"name": name}}
-                live = self.create(STATES, {**manifest, "metadata": {"name": name, "ownerReferences": [owner_reference(node, controller=False, block=False)]}})
+                live = self.create(
+                    STATES,
+                    {
+                        **manifest,
+                        "metadata": {
+                            "name": name,
+                            "ownerReferences": [owner_reference(node, controller=False, block=False)],
+                        },
+                    },
+                )
             if live is not None and (live.get("status") or {}).get("currentState") != state:
                 stamp = self.cluster.clock.stamp()
                 self.write_status(STATES, live, {"currentState": state, "lastSuccessfulUpdateTime": stamp})
+
+
+def _same_labels(event: Event) -> bool:
+    if event.type != "MODIFIED" or event.previous is None:
+        return False
+    before, after = event.previous.object["metadata"], event.object["metadata"]
+    return bool(before.get("labels") == after.get("labels"))

@@ -43,7 +43,13 @@ def policy_conditions(nodes: int, configured: int, failed: int, aborted: int = 0
 
 
 def enactment_progressing() -> list[Condition]:
-    states = {"Progressing": "True", "Failing": "Unknown", "Available": "Unknown", "Pending": "False", "Aborted": "False"}
+    states = {
+        "Progressing": "True",
+        "Failing": "Unknown",
+        "Available": "Unknown",
+        "Pending": "False",
+        "Aborted": "False",
+    }
     return _set(PROGRESSING, states, {"Progressing": "Applying desired state"})
 
 
@@ -60,7 +66,9 @@ def enactment_failed(message: str) -> list[Condition]:
 def _members(interface: Object) -> list[str]:
     """The interfaces that C(interface) is built on."""
     bridge = (interface.get("bridge") or {}).get("port") or (interface.get("bridge") or {}).get("ports") or ()
-    bond = (interface.get("link-aggregation") or {}).get("port") or (interface.get("link-aggregation") or {}).get("ports")
+    bond = (interface.get("link-aggregation") or {}).get("port") or (interface.get("link-aggregation") or {}).get(
+        "ports"
+    )
     vlan = (interface.get("vlan") or {}).get("base-iface")
     found = [port["name"] if isinstance(port, dict) else port for port in bridge]
     found += [port if isinstance(port, str) else port["name"] for port in bond or ()]
@@ -81,7 +89,7 @@ def problem(desired: Object, present: set[str]) -> str | None:
 
 def failure(node: str, why: str) -> str:
     return (
-        f"error reconciling NodeNetworkConfigurationPolicy on node {node} at desired state apply: \"\",\n"
+        f'error reconciling NodeNetworkConfigurationPolicy on node {node} at desired state apply: "",\n'
         f" failed to execute nmstatectl set --no-commit --timeout 480: 'exit status 1' '' '{why}'"
     )
 
@@ -102,7 +110,12 @@ def node_state(name: str, number: int, policies: list[Object]) -> Object:
     address = {"ip": f"192.168.126.{11 + number}", "prefix-length": 24}
     interfaces[NICS[0]]["ipv4"] = {"enabled": True, "dhcp": True, "address": [address]}
     routes: list[Object] = [
-        {"destination": "0.0.0.0/0", "next-hop-address": "192.168.126.1", "next-hop-interface": NICS[0], "table-id": 254}
+        {
+            "destination": "0.0.0.0/0",
+            "next-hop-address": "192.168.126.1",
+            "next-hop-interface": NICS[0],
+            "table-id": 254,
+        }
     ]
     resolver: Object = {"config": {}, "running": {"server": ["192.168.126.1"], "search": ["lab"]}}
     state: Object = {}

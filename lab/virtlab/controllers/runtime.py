@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import logging
@@ -143,7 +144,7 @@ class Controller:
         return made
 
     def update(self, qualified: str, obj: Object) -> Object:
-        """Write C(obj); past admission and validation where only its metadata, or status without subresource, changed."""
+        """Write C(obj), past the pipeline where only metadata, or a status without subresource, changed."""
         resource = self._resource(qualified)
         if not self.manager.thorough:
             live = direct.live_of(self.cluster, resource, obj)
@@ -196,9 +197,7 @@ class Controller:
 class Manager:
     """Queues each (controller, key) once, runs one reconcile at a time, retries those that fail."""
 
-    def __init__(
-        self, cluster: Cluster, controllers: Iterable[type[Controller]], *, thorough: bool = False
-    ) -> None:
+    def __init__(self, cluster: Cluster, controllers: Iterable[type[Controller]], *, thorough: bool = False) -> None:
         self.cluster = cluster
         self.thorough = thorough  # every write through the whole pipeline: slow, and proves what is written
         self._observers: dict[tuple[str, str] | None, list[Observer]] = {}
@@ -231,13 +230,15 @@ class Manager:
 
     def subscribe(self) -> None:
         """Take in everything the store holds, then follow it."""
-        for key in self.cluster.store.keys():
-            for entry in self.cluster.store.entries(key):
-                self._observe(Event("ADDED", key, entry, None))
-        for key in self.cluster.store.keys():
-            for entry in self.cluster.store.entries(key):
-                self._dispatch(Event("ADDED", key, entry, None))
+        held = [Event("ADDED", key, entry, None) for key in self._kinds() for entry in self.cluster.store.entries(key)]
+        for event in held:
+            self._observe(event)
+        for event in held:
+            self._dispatch(event)
         self._unsubscribe = self.cluster.store.subscribe(self.observe)
+
+    def _kinds(self) -> list[tuple[str, str]]:
+        return list(self.cluster.store.keys())
 
     def start(self) -> None:
         """Begin reconciling in the running event loop."""
@@ -332,10 +333,8 @@ class Manager:
             wait = self._ripen()
             if not self._queue:
                 self._wake.clear()
-                try:
+                with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), wait)
-                except TimeoutError:
-                    pass
                 continue
             until = time.monotonic() + SLICE
             for task in self._next():

@@ -188,9 +188,11 @@ class Scheduler(Controller):
                 reasons[reason] += 1
         if missing:
             message = f'0/{len(nodes)} nodes are available: persistentvolumeclaim "{missing[0]}" not found.'
-            return self._refuse(key, pod, message)
+            self._refuse(key, pod, message)
+            return None
         if not fitting:
-            return self._refuse(key, pod, unschedulable_message(reasons, len(nodes)))
+            self._refuse(key, pod, unschedulable_message(reasons, len(nodes)))
+            return None
         self._bind(pod, min(fitting)[2])
         self._waiting.pop(key, None)
         return None
@@ -232,7 +234,9 @@ class Scheduler(Controller):
         resource = self.served("pods")
         if resource is not None:
             live = direct.live_of(self.cluster, resource, pod)
-            direct.put(self.cluster, resource, live, bound, self.manager_name, "status", {"f:status": direct.owned(status)})
+            direct.put(
+                self.cluster, resource, live, bound, self.manager_name, "status", {"f:status": direct.owned(status)}
+            )
 
 
 def _same_room(event: Event) -> bool:

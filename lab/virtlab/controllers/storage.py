@@ -70,11 +70,11 @@ def _driver(name: str) -> Object:
 
 
 def default_class(classes: list[Object], *, virtual: bool = False) -> Object | None:
-    """The default storage class; for C(virtual) machines the default of those first. The newest wins, as in Kubernetes."""
+    """The default storage class, for C(virtual) machines theirs first; of several the newest, as in Kubernetes."""
     for annotation in (DEFAULT_VIRT_CLASS, DEFAULT_CLASS) if virtual else (DEFAULT_CLASS,):
-        marked = [
-            item for item in classes if (item["metadata"].get("annotations") or {}).get(annotation) == "true"
-        ]
+        marked = [item for item in classes if (item["metadata"].get("annotations") or {}).get(annotation) == "true"]
         if marked:
-            return max(marked, key=lambda item: (item["metadata"].get("creationTimestamp", ""), item["metadata"]["name"]))
+            return max(
+                marked, key=lambda item: (item["metadata"].get("creationTimestamp", ""), item["metadata"]["name"])
+            )
     return None

@@ -70,8 +70,8 @@ class VolumeSnapshotController(Controller):
     def _pending(self, snapshot: Object, claim: Object | None) -> Object:
         name = source_claim(snapshot)
         text = (
-            f'Failed to create snapshot content with error snapshot controller failed to update {name} on API server: '
-            f'cannot get claim from snapshot'
+            f"Failed to create snapshot content with error snapshot controller failed to update {name} on API server: "
+            f"cannot get claim from snapshot"
             if claim is None
             else f"Failed to create snapshot content with error: the PVC {name} is not yet bound to a PV"
         )

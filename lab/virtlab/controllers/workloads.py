@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from zlib import crc32
 
 import orjson
+
 from virtlab.controllers.conditions import condition, is_true, merged
 from virtlab.controllers.ownership import being_deleted, controller_of, owner_reference, owner_uids
 from virtlab.controllers.runtime import Controller, Key, Manager

@@ -40,8 +40,13 @@ class DataSourceController(Controller):
         source = {name: value for name, value in source.items() if value is not None}
         status = dict(data_source.get("status") or {})
         ready = self._ready(key[0], source)
-        wanted = [ready, condition("Running", ready["status"] == "True", ready.get("reason", ""), ready.get("message", ""))]
-        before = [{k: v for k, v in item.items() if k != "lastHeartbeatTime"} for item in status.get("conditions") or ()]
+        wanted = [
+            ready,
+            condition("Running", ready["status"] == "True", ready.get("reason", ""), ready.get("message", "")),
+        ]
+        before = [
+            {k: v for k, v in item.items() if k != "lastHeartbeatTime"} for item in status.get("conditions") or ()
+        ]
         after = merged(before, wanted, self.cluster.clock.stamp())
         if after != before or status.get("source") != source:
             stamp = self.cluster.clock.stamp()

@@ -66,7 +66,11 @@ class DataVolumeController(Controller):
                 if phase_of(item) in ("", "Pending")
             ]
         users = self._by_source.keys(f"{metadata.get('namespace')}/{metadata['name']}")
-        return [*users, (metadata.get("namespace", ""), metadata["name"])] if event.key[1] == "persistentvolumeclaims" else users
+        return (
+            [*users, (metadata.get("namespace", ""), metadata["name"])]
+            if event.key[1] == "persistentvolumeclaims"
+            else users
+        )
 
     def reconcile(self, key: Key) -> float | None:
         data_volume = self.find(DATA_VOLUMES, *key)
@@ -103,7 +107,9 @@ class DataVolumeController(Controller):
         source = ((found or {}).get("spec") or {}).get("source") or {}
         if not source:
             text = f"DataSource {namespace}/{reference['name']} has no source"
-            self._report(data_volume, "", None, why=("NotFound", "No PVC found"), said=("Warning", "CloneWithoutSource", text))
+            self._report(
+                data_volume, "", None, why=("NotFound", "No PVC found"), said=("Warning", "CloneWithoutSource", text)
+            )
             return None
         inner = source.get("dataSource")
         if inner:
@@ -238,10 +244,14 @@ class DataVolumeController(Controller):
         self.forget(uid, now)
         position = names.index(now) + 1
         if position < len(names):
-            self._report(data_volume, names[position], claim, said=("Normal", *self._said(data_volume, source, "running")))
+            self._report(
+                data_volume, names[position], claim, said=("Normal", *self._said(data_volume, source, "running"))
+            )
             return 0.0
         if kind == "upload":
-            self._report(data_volume, "UploadReady", claim, said=("Normal", *self._said(data_volume, source, "running")))
+            self._report(
+                data_volume, "UploadReady", claim, said=("Normal", *self._said(data_volume, source, "running"))
+            )
             return None
         self._finish(claim, data_volume, clone_type)
         return None
@@ -292,7 +302,14 @@ class DataVolumeController(Controller):
         self.forget(uid, f"retry {count}")
         self._problems.pop(uid, None)
         claim = self.find(PVCS, *_key(data_volume))
-        self._report(data_volume, phase_of(data_volume), claim, error=problem, said=("Warning", "Error", problem), restarts=count + 1)
+        self._report(
+            data_volume,
+            phase_of(data_volume),
+            claim,
+            error=problem,
+            said=("Warning", "Error", problem),
+            restarts=count + 1,
+        )
         self._show_importer(data_volume, problem, count + 1)
         return max(self.remaining(uid, f"retry {count + 1}", RETRIES[min(count + 1, len(RETRIES) - 1)]), 1.0)
 
@@ -312,10 +329,14 @@ class DataVolumeController(Controller):
             "ready": False,
             "started": False,
             "restartCount": restarts,
-            "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container=importer"}},
+            "state": {
+                "waiting": {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container=importer"}
+            },
             "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "message": problem}},
         }
-        self.write_status("pods", pod, {**(pod.get("status") or {}), "phase": "Running", "containerStatuses": [container]})
+        self.write_status(
+            "pods", pod, {**(pod.get("status") or {}), "phase": "Running", "containerStatuses": [container]}
+        )
 
     # Status
 
@@ -330,7 +351,11 @@ class DataVolumeController(Controller):
         place = origin.get("namespace") or metadata["namespace"]
         message = text.format(name=metadata["name"], source=f"{place}/{origin.get('name', '')}", target=target)
         noun = {"pvc": "Clone", "snapshot": "Clone", "upload": "Upload"}.get(kind, "Import")
-        suffix = {"scheduled": "Scheduled", "running": "Ready" if kind == "upload" else "InProgress", "done": "Succeeded"}[stage]
+        suffix = {
+            "scheduled": "Scheduled",
+            "running": "Ready" if kind == "upload" else "InProgress",
+            "done": "Succeeded",
+        }[stage]
         return f"{noun}{suffix}", message
 
     def _report(
@@ -361,7 +386,9 @@ class DataVolumeController(Controller):
         before = [{k: v for k, v in item.items() if k != "lastHeartbeatTime"} for item in old.get("conditions") or ()]
         after = merged(before, wanted, stamp)
         status["conditions"] = (
-            list(old.get("conditions") or ()) if after == before else [{**item, "lastHeartbeatTime": stamp} for item in after]
+            list(old.get("conditions") or ())
+            if after == before
+            else [{**item, "lastHeartbeatTime": stamp} for item in after]
         )
         if status == old:
             return
@@ -369,7 +396,9 @@ class DataVolumeController(Controller):
         bound = wanted[0]
         was_bound = find_condition(data_volume, "Bound") or {}
         component = "datavolume-controller"
-        if (was_bound.get("status"), was_bound.get("message")) != (bound["status"], bound.get("message")) and bound.get("reason"):
+        if (was_bound.get("status"), was_bound.get("message")) != (bound["status"], bound.get("message")) and bound.get(
+            "reason"
+        ):
             self.event(data_volume, bound["reason"], bound.get("message", ""), component=component)
         if said is not None and (old.get("phase", "") != phase or said[0] == "Warning"):
             self.event(data_volume, said[1], said[2], warning=said[0] == "Warning", component=component)

@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import sha256
 
-from virtlab.controllers.cdi.names import BIND_IMMEDIATE, CLASSES, DATA_SOURCES, DATA_VOLUMES, IMPORT_CRONS, PROFILES, PVCS, SNAPSHOTS
+from virtlab.controllers.cdi.names import (
+    BIND_IMMEDIATE,
+    CLASSES,
+    DATA_SOURCES,
+    DATA_VOLUMES,
+    IMPORT_CRONS,
+    PROFILES,
+    PVCS,
+    SNAPSHOTS,
+)
 from virtlab.controllers.conditions import condition, merged
 from virtlab.controllers.ownership import being_deleted, owner_reference
 from virtlab.controllers.runtime import Controller, Key
@@ -139,7 +148,9 @@ class ImportCronController(Controller):
         else:
             current = condition("UpToDate", False, "ImportProgressing", "Import is progressing")
             running = condition("Progressing", True, "ImportProgressing", "Import is progressing")
-        before = [{k: v for k, v in item.items() if k != "lastHeartbeatTime"} for item in status.get("conditions") or ()]
+        before = [
+            {k: v for k, v in item.items() if k != "lastHeartbeatTime"} for item in status.get("conditions") or ()
+        ]
         after = merged(before, [running, current], stamp)
         if after == before:
             return
@@ -149,6 +160,8 @@ class ImportCronController(Controller):
             if done:
                 status["lastImportedPVC"] = {"name": name, "namespace": cron["metadata"]["namespace"]}
                 status["lastImportTimestamp"] = stamp
-                status["sourceFormat"] = "snapshot" if self.find(SNAPSHOTS, cron["metadata"]["namespace"], name) else "pvc"
+                status["sourceFormat"] = (
+                    "snapshot" if self.find(SNAPSHOTS, cron["metadata"]["namespace"], name) else "pvc"
+                )
             status["lastExecutionTimestamp"] = stamp
         self.write_status(IMPORT_CRONS, cron, status)

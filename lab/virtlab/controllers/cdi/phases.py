@@ -38,7 +38,10 @@ FLOWS: dict[str, Flow] = {
     "snapshot": Flow((("CloneScheduled", 1.0), ("CloneFromSnapshotSourceInProgress", 2.0)), *CLONE_WORDS),
     "copy": Flow((("CloneScheduled", 2.0), ("CloneInProgress", 10.0)), *CLONE_WORDS),
     "upload": Flow(
-        (("UploadScheduled", 2.0),), "Upload into {name} scheduled", "Upload into {name} ready", "Successfully uploaded into {name}"
+        (("UploadScheduled", 2.0),),
+        "Upload into {name} scheduled",
+        "Upload into {name} ready",
+        "Successfully uploaded into {name}",
     ),
 }
 PENDING = ("Pending", "PendingPopulation", "WaitForFirstConsumer", "")

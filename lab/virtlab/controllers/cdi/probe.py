@@ -28,7 +28,10 @@ async def http_problem(url: str) -> str | None:
     try:
         # TLS is not verified: certificates of a test's own server are nothing that this machine trusts.
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.head(url, ssl=False, allow_redirects=True) as answer:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.head(url, ssl=False, allow_redirects=True) as answer,
+        ):
             status, reason = answer.status, answer.reason
             if status == 405:
                 async with session.get(url, ssl=False) as got:

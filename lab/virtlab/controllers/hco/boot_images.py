@@ -52,7 +52,9 @@ class BootImageController(Controller):
             if self.find(DATA_SOURCES, OS_IMAGES, name) is None:
                 labels = source_labels("u1.large", preference)
                 manifest = {"apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataSource", "spec": {"source": {}}}
-                self.create(DATA_SOURCES, {**manifest, "metadata": {"name": name, "namespace": OS_IMAGES, "labels": labels}})
+                self.create(
+                    DATA_SOURCES, {**manifest, "metadata": {"name": name, "namespace": OS_IMAGES, "labels": labels}}
+                )
         return None
 
     def _cron(self, template: Object, namespace: str) -> Object:

@@ -35,7 +35,7 @@ def initial_conditions() -> list[Object]:
 
 
 def component_findings(operands: dict[str, Object | None]) -> dict[str, tuple[str, str]]:
-    """Of each component that is not well: Available, Progressing or Degraded -> (reason, message). The last one wins."""
+    """Of each component that is not well: condition -> (reason, message). The last component wins."""
     found: dict[str, tuple[str, str]] = {}
     for qualified, live in operands.items():
         kind = OPERANDS[qualified][1]
@@ -49,8 +49,8 @@ def component_findings(operands: dict[str, Object | None]) -> dict[str, tuple[st
         if available.get("status") == "False":
             found["Available"] = (f"{kind}NotAvailable", f"{kind} is not available: {available.get('message', '')}")
         if progressing.get("status") == "True":
-            text = f"{kind} is progressing: {progressing.get('message', '')}"
-            found["Progressing"] = found["Upgradeable"] = (f"{kind}Progressing", text)
+            why = (f"{kind}Progressing", f"{kind} is progressing: {progressing.get('message', '')}")
+            found.update(Progressing=why, Upgradeable=why)
         if degraded.get("status") == "True":
             found["Degraded"] = (f"{kind}Degraded", f"{kind} is degraded: {degraded.get('message', '')}")
     return found
@@ -146,9 +146,9 @@ class HyperConvergedController(Controller):
 
     def _aggregate(self, key: Key, hyperconverged: Object, operands: dict[str, Object | None]) -> None:
         version = self._version(key[0])
-        reported = {
-            item["name"]: item["version"] for item in (hyperconverged["status"].get("versions") or ())
-        }.get("operator")
+        reported = {item["name"]: item["version"] for item in (hyperconverged["status"].get("versions") or ())}.get(
+            "operator"
+        )
         found = component_findings(operands)
         upgrading = version if reported not in (None, version) and found else ""
         conditions = aggregated(found, upgrading)
@@ -165,7 +165,11 @@ class HyperConvergedController(Controller):
             self.event(hyperconverged, "ReconcileHCO", "Not all the operators are ready", warning=True)
 
     def _status(
-        self, hyperconverged: Object, conditions: list[Object], operands: dict[str, Object | None] | None, version: str = ""
+        self,
+        hyperconverged: Object,
+        conditions: list[Object],
+        operands: dict[str, Object | None] | None,
+        version: str = "",
     ) -> Object:
         old = hyperconverged.get("status") or {}
         generation = hyperconverged["metadata"].get("generation", 1)

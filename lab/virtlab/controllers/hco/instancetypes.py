@@ -15,7 +15,7 @@ REALTIME = {
     "irq-load-balancing.crio.io": "disable",
 }
 DEDICATED = {"dedicatedCPUPlacement": True, "isolateEmulatorThread": True}
-NUMA = {"numa": {"guestMappingPassthrough": {}}}
+NUMA: dict[str, Any] = {"numa": {"guestMappingPassthrough": {}}}
 
 # size: (vCPUs, memory)
 SMALL = {
@@ -85,9 +85,7 @@ SERIES = (
     ),
     Series("d1", "Dedicated vCPU", "dedicated.vcpu", {**SMALL, "2xmedium": (2, "4Gi")}, DEDICATED, io_threads=True),
     Series("m1", "Memory Intensive", "memory.intensive", MEMORY, page_sizes=("2Mi", "1Gi")),
-    Series(
-        "n1", "Network", "network", NETWORK, DEDICATED, {"hugepages": {"pageSize": "1Gi"}}, annotations=REALTIME
-    ),
+    Series("n1", "Network", "network", NETWORK, DEDICATED, {"hugepages": {"pageSize": "1Gi"}}, annotations=REALTIME),
     Series(
         "rt1",
         "Realtime",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+
 from virtlab.controllers.hco.boot_sources import cron_templates
 from virtlab.controllers.hco.settings import enabled_gates, kubevirt_gates, setting
 from virtlab.patches import apply_json_patch
@@ -208,5 +209,3 @@ def tainted(hyperconverged: Object) -> bool:
     """Is an unsupported feature on by annotation, or a gate outside of what is supported?"""
     annotations = hyperconverged["metadata"].get("annotations") or {}
     return any(annotations.get(name) for name in PATCH_ANNOTATIONS.values())
-
-

@@ -53,7 +53,9 @@ class CloneController(Controller):
                 self.create(SNAPSHOTS, self._snapshot(clone, snapshot_name))
         snapshot = self.find(SNAPSHOTS, namespace, snapshot_name)
         if snapshot is None or not (snapshot.get("status") or {}).get("readyToUse"):
-            self._report(clone, "SnapshotInProgress", "Still in progress", "Still in progress", snapshotName=snapshot_name)
+            self._report(
+                clone, "SnapshotInProgress", "Still in progress", "Still in progress", snapshotName=snapshot_name
+            )
             return None
         restore_name = f"tmp-restore-{uid}"
         restore = self.find(RESTORES, namespace, restore_name)
@@ -87,7 +89,9 @@ class CloneController(Controller):
                 "namespace": clone["metadata"]["namespace"],
                 "ownerReferences": [owner_reference(clone)],
             },
-            "spec": {"source": {"apiGroup": "kubevirt.io", "kind": "VirtualMachine", "name": clone["spec"]["source"]["name"]}},
+            "spec": {
+                "source": {"apiGroup": "kubevirt.io", "kind": "VirtualMachine", "name": clone["spec"]["source"]["name"]}
+            },
         }
 
     def _restore(self, clone: Object, name: str, snapshot: str, target: str) -> Object:
@@ -106,7 +110,9 @@ class CloneController(Controller):
             },
         }
 
-    def _report(self, clone: Object, wanted: str, progress: str, ready: str, *, done: bool = False, **extra: str) -> None:
+    def _report(
+        self, clone: Object, wanted: str, progress: str, ready: str, *, done: bool = False, **extra: str
+    ) -> None:
         status = {**(clone.get("status") or {}), **extra}
         if done:
             status = {key: value for key, value in status.items() if key not in ("snapshotName", "restoreName")}

@@ -58,9 +58,13 @@ class ExportController(Controller):
             condition("PVCReady", waiting is None, reason if waiting else "PVCReady", message),
         ]
         stamp = self.cluster.clock.stamp()
-        status["conditions"] = merged(list(old.get("conditions") or ()), [{**w, "lastProbeTime": None} for w in wanted], stamp)
+        status["conditions"] = merged(
+            list(old.get("conditions") or ()), [{**w, "lastProbeTime": None} for w in wanted], stamp
+        )
         if ready:
-            status["links"] = {"internal": {"cert": self.cluster.ca_certificate, "volumes": _links(name, namespace, claims)}}
+            status["links"] = {
+                "internal": {"cert": self.cluster.ca_certificate, "volumes": _links(name, namespace, claims)}
+            }
         self.write_status(EXPORTS, export, status)
         return wait or None
 

@@ -29,9 +29,13 @@ def _matcher_annotations(vm: Object) -> dict[str, str]:
 
 def with_defaults(spec: Object) -> Object:
     """What virt-controller adds: the pod network where no interface is named, and the grace period."""
-    result = copied(spec)
+    result: Object = copied(spec)
     devices = result.setdefault("domain", {}).setdefault("devices", {})
-    if not result.get("networks") and not devices.get("interfaces") and devices.get("autoattachPodInterface") is not False:
+    if (
+        not result.get("networks")
+        and not devices.get("interfaces")
+        and devices.get("autoattachPodInterface") is not False
+    ):
         devices["interfaces"] = [{"name": "default", "masquerade": {}}]
         result["networks"] = [{"name": "default", "pod": {}}]
     return result

@@ -105,7 +105,9 @@ def volume_status(vmi: Object, find_claim: Callable[[str], Object | None]) -> li
             entry["containerDiskVolume"] = {"checksum": crc32(volume["containerDisk"]["image"].encode()) & 0x7FFFFFFF}
         hot = any((volume.get(kind) or {}).get("hotpluggable") for kind in ("dataVolume", "persistentVolumeClaim"))
         if hot:
-            entry.update(phase="Ready", reason="VolumeReady", message=f"Successfully attach hotplugged volume {name} to VM")
+            entry.update(
+                phase="Ready", reason="VolumeReady", message=f"Successfully attach hotplugged volume {name} to VM"
+            )
             entry["hotplugVolume"] = {}
         result.append(entry)
     return sorted(result, key=lambda item: str(item["name"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from virtlab.controllers.claims import SELECTED_NODE
 from virtlab.controllers.conditions import find_condition, is_true, with_condition, without_condition
 from virtlab.controllers.kubevirt.guests import guest_of
 from virtlab.controllers.kubevirt.instance_from import initial_status
@@ -29,7 +30,6 @@ from virtlab.controllers.kubevirt.names import (
     VMIS,
 )
 from virtlab.controllers.kubevirt.volumes import claims, phase
-from virtlab.controllers.claims import SELECTED_NODE
 from virtlab.controllers.ownership import being_deleted, controller_of, owner_uids
 from virtlab.controllers.runtime import Controller, Key, Manager
 from virtlab.resource import Object
@@ -68,9 +68,7 @@ class InstanceController(Controller):
         self._pods = manager.index("pods", owner_uids)
         self._by_claim = manager.index(
             VMIS,
-            lambda vmi: [
-                f"{vmi['metadata']['namespace']}/{name}" for name in claims(vmi["spec"].get("volumes") or ())
-            ],
+            lambda vmi: [f"{vmi['metadata']['namespace']}/{name}" for name in claims(vmi["spec"].get("volumes") or ())],
         )
 
     def keys(self, event: Event) -> Iterable[Key]:

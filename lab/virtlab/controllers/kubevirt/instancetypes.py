@@ -167,7 +167,7 @@ def topology(cpus: int, preference: Object | None) -> dict[str, int]:
 
 def apply(spec: Object, instancetype: Object | None, preference: Object | None) -> Object:
     """The instance's spec with the instance type's resources and the preference's defaults where it says nothing."""
-    result = copied(spec)
+    result: Object = copied(spec)
     domain = result.setdefault("domain", {})
     domain.setdefault("devices", {})
     if instancetype is not None:
@@ -219,7 +219,12 @@ def _apply_preference(spec: Object, domain: Object, wanted: Object) -> None:
         bus = preferred.get("preferredInputBus", "usb")
         devices["inputs"] = [{"name": "default-0", "bus": bus, "type": preferred["preferredInputType"]}]
     features = wanted.get("features") or {}
-    for field, name in (("acpi", "preferredAcpi"), ("apic", "preferredApic"), ("hyperv", "preferredHyperv"), ("smm", "preferredSmm")):
+    for field, name in (
+        ("acpi", "preferredAcpi"),
+        ("apic", "preferredApic"),
+        ("hyperv", "preferredHyperv"),
+        ("smm", "preferredSmm"),
+    ):
         if name in features:
             domain.setdefault("features", {}).setdefault(field, features[name])
     efi = (wanted.get("firmware") or {}).get("preferredEfi")

@@ -87,7 +87,11 @@ def launcher_pod(vmi: Object, cpu_ratio: int = 10) -> Object:
             {"name": "compute", "image": LAUNCHER_IMAGE, "resources": pod_resources(spec, cpu_ratio)},
             *images,
         ],
-        "nodeSelector": {**SCHEDULABLE, "kubernetes.io/arch": spec.get("architecture", "amd64"), **(spec.get("nodeSelector") or {})},
+        "nodeSelector": {
+            **SCHEDULABLE,
+            "kubernetes.io/arch": spec.get("architecture", "amd64"),
+            **(spec.get("nodeSelector") or {}),
+        },
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": (spec.get("terminationGracePeriodSeconds") or 30) + 15,
         "volumes": [

@@ -133,7 +133,9 @@ def ready_condition(vmi: Object | None, stamp: str) -> Object:
     return {"type": "Ready", "status": "False", "reason": text[0], "message": text[1], "lastProbeTime": stamp}
 
 
-def conditions(vm: Object, vmi: Object | None, error: SyncError | None, restart: str | None, stamp: str) -> list[Object]:
+def conditions(
+    vm: Object, vmi: Object | None, error: SyncError | None, restart: str | None, stamp: str
+) -> list[Object]:
     """The machine's conditions: Ready first, the instance's copied, Failure and RestartRequired its own.
 
     C(restart) is why a restart is needed, or None.
@@ -172,7 +174,7 @@ def backoff_seconds(count: int) -> int:
 
 def start_failure(vm: Object, vmi: Object | None, retry_at: Any) -> Object | None:
     """The machine's status.startFailure; C(retry_at) turns seconds from now into a time stamp."""
-    old = (vm.get("status") or {}).get("startFailure")
+    old: Object | None = (vm.get("status") or {}).get("startFailure")
     if ever_ran(vmi) or run_strategy(vm) not in RETRY_STRATEGIES:
         return None
     if vmi is None or phase(vmi) not in FINAL:

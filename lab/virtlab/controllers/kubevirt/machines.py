@@ -182,9 +182,7 @@ class MachineController(Controller):
             failed = phase(vmi) == "Failed"
             self._stop(vm, vmi)
             if failed and not requests(vm):
-                self.write_status(
-                    VMS, vm, {**(vm.get("status") or {}), "stateChangeRequests": [{"action": "Start"}]}
-                )
+                self.write_status(VMS, vm, {**(vm.get("status") or {}), "stateChangeRequests": [{"action": "Start"}]})
         return None
 
     def _manual(self, vm: Object, vmi: Object | None) -> float | None:
@@ -243,7 +241,12 @@ class MachineController(Controller):
                 "spec": template["spec"],
             }
             if self.create(DATA_VOLUMES, manifest) is not None:
-                self.event(vm, "SuccessfulDataVolumeCreate", f"Created DataVolume {name}", component="virtualmachine-controller")
+                self.event(
+                    vm,
+                    "SuccessfulDataVolumeCreate",
+                    f"Created DataVolume {name}",
+                    component="virtualmachine-controller",
+                )
         return ready
 
     def _start(self, vm: Object) -> float | None:
@@ -331,7 +334,10 @@ class MachineController(Controller):
         vm = {**vm, "status": status}
         status["conditions"] = conditions(vm, vmi, error, self._restart(vm, vmi), clock.stamp())
         status["printableStatus"] = printable_status(
-            vm, vmi, lambda name: self.find(DATA_VOLUMES, namespace, name), lambda name: self.find(PVCS, namespace, name)
+            vm,
+            vmi,
+            lambda name: self.find(DATA_VOLUMES, namespace, name),
+            lambda name: self.find(PVCS, namespace, name),
         )
         status["volumeSnapshotStatuses"] = snapshot_statuses(self, namespace, template_volumes(vm))
         if not status["volumeSnapshotStatuses"]:

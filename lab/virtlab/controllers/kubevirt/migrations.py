@@ -109,7 +109,10 @@ class MigrationController(Controller):
             metadata = {
                 **migration["metadata"],
                 "finalizers": [*finalizers, MIGRATION_FINALIZER],
-                "labels": {**(migration["metadata"].get("labels") or {}), "kubevirt.io/vmi-name": vmi["metadata"]["name"]},
+                "labels": {
+                    **(migration["metadata"].get("labels") or {}),
+                    "kubevirt.io/vmi-name": vmi["metadata"]["name"],
+                },
             }
             migration = self.update(MIGRATIONS, {**migration, "metadata": metadata})
         return self._advance(migration, vmi, now)
@@ -117,7 +120,10 @@ class MigrationController(Controller):
     def _target(self, migration: Object, vmi: Object) -> Object | None:
         for key in self._pods.keys(vmi["metadata"]["uid"]):
             pod = self.find("pods", *key)
-            if pod is not None and (pod["metadata"].get("labels") or {}).get(MIGRATION_JOB) == migration["metadata"]["uid"]:
+            if (
+                pod is not None
+                and (pod["metadata"].get("labels") or {}).get(MIGRATION_JOB) == migration["metadata"]["uid"]
+            ):
                 return pod
         return None
 
@@ -132,7 +138,9 @@ class MigrationController(Controller):
                 return None
             if target is None:
                 self.create("pods", target_pod(vmi, migration, 10))
-                self.event(migration, "SuccessfulCreate", "Created migration target pod", component="virtualmachine-controller")
+                self.event(
+                    migration, "SuccessfulCreate", "Created migration target pod", component="virtualmachine-controller"
+                )
             self._enter(migration, "Scheduling")
             return None
         if now == "Scheduling":
@@ -152,7 +160,7 @@ class MigrationController(Controller):
         if now in order:
             if now == "TargetReady":
                 state["startTimestamp"] = self.cluster.clock.stamp()
-                text = f"VirtualMachineInstance is migrating."
+                text = "VirtualMachineInstance is migrating."
                 self.event(vmi, "Migrating", text, component="virt-handler")
             vmi = self.write_status(VMIS, vmi, {**vmi["status"], "migrationState": state})
             self._enter(migration, order[now], state)

@@ -102,7 +102,11 @@ class RestoreController(Controller):
         done = pair("Operation complete", "Operation complete", True)
         extra = {"restores": volumes} if volumes else {}
         self._report(restore, done, complete=True, restoreTime=self.cluster.clock.stamp(), **extra)
-        self.event(restore, "VirtualMachineRestoreComplete", f"Successfully completed VirtualMachineRestore {restore['metadata']['name']}")
+        self.event(
+            restore,
+            "VirtualMachineRestoreComplete",
+            f"Successfully completed VirtualMachineRestore {restore['metadata']['name']}",
+        )
         return None
 
     def _claim(self, name: str, namespace: str, backup: Object) -> Object:

@@ -84,7 +84,9 @@ class SnapshotController(Controller):
         return None
 
     def _claims(self, vm: Object) -> list[str]:
-        return [claim_name(volume) for volume in template_volumes(vm) if claim_name(volume) and "ephemeral" not in volume]
+        return [
+            claim_name(volume) for volume in template_volumes(vm) if claim_name(volume) and "ephemeral" not in volume
+        ]
 
     def _take(self, snapshot: Object, vm: Object) -> None:
         namespace, uid = snapshot["metadata"]["namespace"], snapshot["metadata"]["uid"]
@@ -124,7 +126,9 @@ class SnapshotController(Controller):
             },
         }
         if not ready:
-            self._report(snapshot, "InProgress", pair("Source locked and operation in progress", "Not ready", False), **extra)
+            self._report(
+                snapshot, "InProgress", pair("Source locked and operation in progress", "Not ready", False), **extra
+            )
             return
         live = self.find(CONTENTS, namespace, content)
         if live is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import orjson
+
 from virtlab.controllers.olm.names import component_label, target_namespaces
 from virtlab.controllers.olm.packages import Package, Version
 from virtlab.resource import Object
@@ -57,7 +58,9 @@ def csv_for(package: Package, version: Version, namespace: str, group: Object, c
                 "deployments": [
                     {
                         "name": name,
-                        "spec": deployment_spec(name, namespace, f"registry.lab/{package.name}/{name}:{version.version}"),
+                        "spec": deployment_spec(
+                            name, namespace, f"registry.lab/{package.name}/{name}:{version.version}"
+                        ),
                     }
                     for name in package.deployments
                 ]

@@ -61,9 +61,7 @@ class InstallPlanController(Controller):
             return None
         return self._install(key, plan, status, found)
 
-    def _install(
-        self, key: Key, plan: Object, status: Object, found: tuple[Package, str, Version]
-    ) -> float | None:
+    def _install(self, key: Key, plan: Object, status: Object, found: tuple[Package, str, Version]) -> float | None:
         namespace, stamp = key[0], self.cluster.clock.stamp()
         problem = group_problem(self.list(GROUPS, namespace))
         if problem is not None:

@@ -48,7 +48,9 @@ class CsvController(Controller):
             found = [] if event.type == "DELETED" else [(metadata["namespace"], metadata["name"])]
             return [*found, (metadata["namespace"], replaces)] if replaces else found
         if event.key[1] == "operatorgroups":
-            return [(metadata["namespace"], item["metadata"]["name"]) for item in self.list(CSVS, metadata["namespace"])]
+            return [
+                (metadata["namespace"], item["metadata"]["name"]) for item in self.list(CSVS, metadata["namespace"])
+            ]
         return [
             (metadata["namespace"], owner["name"])
             for owner in references(event.object)
@@ -87,7 +89,7 @@ class CsvController(Controller):
         if fault is not None:
             self._set(csv, ("Failed", "InstallCheckFailed", f"install failed: {fault}"))
             return RETRY
-        elif missing is None:
+        if missing is None:
             self._set(csv, SUCCEEDED)
         elif self.find(DEPLOYMENTS, key[0], missing) is None:
             self._deploy(csv)
@@ -169,6 +171,4 @@ class CsvController(Controller):
         }
         status = {**old, **entry, "conditions": [*(old.get("conditions") or ()), entry][-20:], "cleanup": {}}
         self.write_status(CSVS, csv, status)
-        self.event(
-            csv, reason, message, warning=phase == "Failed", component="operator-lifecycle-manager"
-        )
+        self.event(csv, reason, message, warning=phase == "Failed", component="operator-lifecycle-manager")

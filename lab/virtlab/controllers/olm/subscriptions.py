@@ -60,7 +60,9 @@ class SubscriptionController(Controller):
         if event.key[1] == "subscriptions":
             return super().keys(event) if event.type != "DELETED" else ()
         namespace = None if event.key[1] == "catalogsources" else event.object["metadata"].get("namespace")
-        return [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in self.list(SUBSCRIPTIONS, namespace)]
+        return [
+            (item["metadata"]["namespace"], item["metadata"]["name"]) for item in self.list(SUBSCRIPTIONS, namespace)
+        ]
 
     def reconcile(self, key: Key) -> float | None:
         subscription = self.find(SUBSCRIPTIONS, *key)
@@ -115,9 +117,7 @@ class SubscriptionController(Controller):
         labels = metadata.get("labels") or {}
         if label in labels:
             return subscription
-        return self.update(
-            SUBSCRIPTIONS, {**subscription, "metadata": {**metadata, "labels": {**labels, label: ""}}}
-        )
+        return self.update(SUBSCRIPTIONS, {**subscription, "metadata": {**metadata, "labels": {**labels, label: ""}}})
 
     def _proceed(self, subscription: Object, status: Object, conditions: list[Object]) -> list[Object]:
         """Follow the current plan, or make the next; edits C(status), returns the conditions."""
@@ -198,7 +198,7 @@ class SubscriptionController(Controller):
                 "generation": int(status.get("installPlanGeneration") or 0) + 1,
             },
         }
-        plan = self.create(INSTALL_PLANS, manifest)
-        if plan is None:
+        made = self.create(INSTALL_PLANS, manifest)
+        if made is None:
             raise LookupError("the name of a new install plan was taken")
-        return plan
+        return made
