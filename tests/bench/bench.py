@@ -1,0 +1,67 @@
+"""Runs the benchmarks: see tests/bench/run."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import figures
+import fleet
+import listing
+import noop
+from stage import Stage
+
+# The inventory comes last: its machines would stand in the way of the others.
+BENCHES = {"noop": noop.bench, "fleet": fleet.bench, "inventory": listing.bench}
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="This collection beside kubevirt.core and kubernetes.core.")
+    parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"of {', '.join(BENCHES)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs, not how fast")
+    parser.add_argument("--write", action="store_true", help=f"keep the result in {DOCUMENT.name}")
+    parser.add_argument("--work", type=Path, required=True, help="a directory for what is made on the way")
+    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="whose Ansible to measure")
+    parser.add_argument("--lab-python", type=Path, default=Path(sys.executable), help="what to run the lab with")
+    arguments = parser.parse_args()
+    unknown = set(arguments.benches) - BENCHES.keys()
+    if unknown:
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
+    reports = []
+    for name, bench in BENCHES.items():
+        if arguments.benches and name not in arguments.benches:
+            continue
+        print(f"==> {name}", flush=True)
+        shutil.rmtree(arguments.work / name, ignore_errors=True)
+        with Stage(arguments.work / name, arguments.python, arguments.lab_python) as stage:
+            reports.append(bench(stage, arguments.quick))
+        print(reports[-1].markdown(), flush=True)
+    if arguments.write:
+        DOCUMENT.write_text(figures.document(reports, versions(arguments.python)))
+        print(f"written to {DOCUMENT}")
+
+
+def versions(python: Path) -> str:
+    """What was measured with."""
+    script = (
+        "import sys; from importlib.metadata import version; from ansible.release import __version__;"
+        " print(f'Python {sys.version.split()[0]}, ansible-core {__version__}, kubernetes {version(\"kubernetes\")}')"
+    )
+    told = subprocess.run([python, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    listed = subprocess.run(
+        [python.with_name("ansible-galaxy"), "collection", "list"], capture_output=True, text=True, check=False
+    ).stdout
+    peers = [
+        " ".join(line.split()[:2])
+        for line in listed.splitlines()
+        if line.startswith(("kubevirt.core", "kubernetes.core"))
+    ]
+    return ", ".join([told, *sorted(set(peers))])
+
+
+if __name__ == "__main__":
+    main()

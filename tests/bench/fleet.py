@@ -1,0 +1,77 @@
+"""A thousand machines in one task: made, and found as they should be; beside plain requests, as many at a time."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+from figures import Figure, Report
+from manifest import IMAGE, INSTANCETYPE, LABELS, definition
+from stage import Stage, hot_spots
+
+AT_ONCE = 16
+NOOP_SECONDS = 2.0
+CREATION_RATIO = 1.5
+
+
+def bench(stage: Stage, quick: bool) -> Report:
+    count = 20 if quick else 1000
+    report = Report(f"{count} machines in one task", ["what", "time", "CPU of the client", "requests"])
+    stage.namespace("fleet-raw")
+    stage.namespace("fleet")
+    names = [f"vm-{number:04d}" for number in range(count)]
+    raw = post_all(stage, "fleet-raw", names)
+    report.rows.append([f"plain POSTs, {AT_ONCE} at a time", f"{raw:.2f} s", "", str(count)])
+    task = {
+        "name": "the fleet",
+        "virtstack.core.vm": {
+            "namespace": "fleet",
+            "labels": LABELS,
+            "instancetype": INSTANCETYPE,
+            "run_strategy": "Halted",
+            "disks": [{"name": "root", "container_disk": IMAGE}],
+            "interfaces": [{"name": "default", "network": "pod"}],
+            "vms": [{"name": name} for name in names],
+        },
+    }
+    spent = {}
+    for what in ("created", "no-op"):
+        times, whole = stage.play("fleet", task)
+        took = times["the fleet"]
+        spent[what] = took.seconds
+        report.rows.append([f"the task, {what}", f"{took.seconds:.2f} s", f"{whole.cpu:.2f} s", str(whole.requests)])
+        if took.changed is (what == "no-op"):
+            report.notes.append(f"the task said changed={took.changed} where it {what}")
+    report.figures.append(Figure("no-op", spent["no-op"], NOOP_SECONDS, " s"))
+    report.figures.append(Figure("creation, of the plain POSTs' time", spent["created"] / raw, CREATION_RATIO))
+    if report.short:
+        profile = stage.work / "fleet.prof"
+        stage.measure("ansible-playbook", stage.work / "fleet.yml", profile=profile)
+        report.profile = hot_spots(profile)
+    return report
+
+
+def post_all(stage: Stage, namespace: str, names: list[str]) -> float:
+    """Seconds that creating machines takes with nothing but requests on kept connections."""
+    server = urlsplit(stage.url)
+    own = threading.local()
+    headers = {"Authorization": f"Bearer {stage.token}", "Content-Type": "application/json"}
+
+    def post(name: str) -> None:
+        if not hasattr(own, "connection"):
+            own.connection = http.client.HTTPSConnection(server.hostname or "", server.port, context=stage.trust)
+        path = f"/apis/kubevirt.io/v1/namespaces/{namespace}/virtualmachines"
+        own.connection.request("POST", path, json.dumps(definition(name, namespace)), headers)
+        answer = own.connection.getresponse()
+        body = answer.read()
+        if answer.status != 201:
+            raise SystemExit(f"creating {name} was answered {answer.status}: {body[:500]!r}")
+
+    start = time.perf_counter()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(post, names))
+    return time.perf_counter() - start
