@@ -184,7 +184,7 @@ def kubeconfig(state: State, arguments: argparse.Namespace) -> int:
 
 
 def load(state: State, arguments: argparse.Namespace) -> int:
-    wanted = {"vms": arguments.vms, "running": arguments.running, "namespaces": arguments.namespaces}
+    wanted = {name: getattr(arguments, name) for name in ("vms", "running", "namespaces", "seed")}
     print(json.dumps(ask(state, "POST", "load", wanted, timeout=600)))
     return 0
 
@@ -244,6 +244,7 @@ def parser() -> argparse.ArgumentParser:
     loading.add_argument("--vms", type=_count, default=10_000, help="how many VMs (10000)")
     loading.add_argument("--running", type=_count, default=5_000, help="how many of them run (5000)")
     loading.add_argument("--namespaces", type=_count, default=200, help="over how many namespaces (200)")
+    loading.add_argument("--seed", type=int, default=1, help="the same seed makes the same machines (1)")
     command("expire", expire, "forget all history: watches and pages from before get 410")
     _add_faults(command("fault", fault, "make the lab misbehave by rule"), common)
     serving = command("serve", serve, None)

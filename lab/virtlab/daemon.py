@@ -47,13 +47,13 @@ def listen(port: int) -> socket.socket:
 def serve(directory: Path, ready: Callable[[], None], *, install: bool = False) -> None:
     """Run the lab of C(directory) until SIGTERM; C(ready) is called once requests are answered."""
     state = State(directory)
-    with state.running():
-        settings = state.settings
-        listener = listen(settings.port)
-        settings.port = listener.getsockname()[1]
-        state.settings = settings
-        state.write_kubeconfig()
-        asyncio.run(_run(state, listener, ready, install))
+    state.claim()
+    settings = state.settings
+    listener = listen(settings.port)
+    settings.port = listener.getsockname()[1]
+    state.settings = settings
+    state.write_kubeconfig()
+    asyncio.run(_run(state, listener, ready, install))
 
 
 async def _run(state: State, listener: socket.socket, ready: Callable[[], None], install: bool) -> None:

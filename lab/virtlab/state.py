@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -48,6 +47,7 @@ class State:
         self.log = self.directory / "server.log"
         self._settings_file = self.directory / "settings.json"
         self._lock_file = self.directory / "server.lock"
+        self._claim: IO[str] | None = None
 
     @property
     def authority(self) -> Authority:
@@ -94,18 +94,14 @@ class State:
 
     # Who runs it: the server holds a lock on a file that names its process
 
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Held by the server while it lives; raises BlockingIOError when another one does."""
-        with open(self._lock_file, "a+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.seek(0)
-            file.truncate()
-            file.write(str(os.getpid()))
-            file.flush()
-            yield
-            file.seek(0)
-            file.truncate()
+    def claim(self) -> None:
+        """Lock the lab for this process until it ends; raises BlockingIOError when another one runs it."""
+        file = open(self._lock_file, "a+")  # noqa: SIM115 - closing it would give the lab away
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        self._claim = file
 
     def pid(self) -> int | None:
         """The running server's process, None when there is none."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import orjson
 from aiohttp import web
 
-from virtlab import __version__
+from virtlab import __version__, load
 from virtlab.api.errors import page_not_found
 from virtlab.api.negotiation import JSON
 from virtlab.cluster import Cluster
@@ -50,6 +50,11 @@ def answer(
         case "DELETE", "faults":
             number = query.get("id")
             return _json({"cleared": cluster.faults.clear(int(number) if number else None)})
+        case "POST", "load":
+            try:
+                return _json(load.fill(cluster, **_object(body)))
+            except (load.LoadError, TypeError) as error:
+                raise bad_request(str(error)) from None
         case "POST", "expire":
             cluster.store.expire()
             return _json({"resourceVersion": str(cluster.store.version)})

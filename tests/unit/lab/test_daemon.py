@@ -1,0 +1,137 @@
+"""The command virtlab: start, stop, state, several labs."""
+
+from __future__ import annotations
+
+import json
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from wire import Api
+
+
+class Own:
+    """A lab that a test starts and stops itself."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def run(self, command: str, *arguments: str, code: int = 0) -> str:
+        verbs = command.split()
+        line = [sys.executable, "-m", "virtlab", *verbs, "--state-dir", str(self.directory), *arguments]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        assert done.returncode == code, done.stderr
+        return done.stdout + (done.stderr if code else "")
+
+    @property
+    def api(self) -> Api:
+        return Api(self.directory / "kubeconfig", "default")
+
+    @property
+    def pid(self) -> int:
+        return int(json.loads(self.run("status", "--json"))["pid"])
+
+    @property
+    def server(self) -> str:
+        config = yaml.safe_load((self.directory / "kubeconfig").read_text())
+        return str(config["clusters"][0]["cluster"]["server"])
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that ended and was not yet waited for has no command line."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Own]:
+    lab = Own(tmp_path / "own")
+    yield lab
+    lab.run("stop")
+
+
+def test_start_prints_a_kubeconfig_that_works(own: Own) -> None:
+    assert own.run("start", "--quiet").strip() == str(own.directory / "kubeconfig")
+    assert own.api("GET", "/version").body["gitVersion"].startswith("v1.")
+    assert own.run("kubeconfig").strip() == str(own.directory / "kubeconfig")
+    assert yaml.safe_load(own.run("kubeconfig", "--content"))["current-context"] == "virtlab"
+
+
+def test_starting_twice_is_starting_once(own: Own) -> None:
+    own.run("start")
+    pid = own.pid
+    own.run("start")
+    assert own.pid == pid
+
+
+def test_state_address_and_token_survive_a_restart(own: Own) -> None:
+    own.run("start")
+    kubeconfig = (own.directory / "kubeconfig").read_bytes()
+    uid = own.api.config_map("kept", data={"k": "v"}).body["metadata"]["uid"]
+    own.run("stop")
+    own.run("start")
+    assert (own.directory / "kubeconfig").read_bytes() == kubeconfig
+    assert own.api("GET", "/api/v1/namespaces/default/configmaps/kept").body["metadata"]["uid"] == uid
+
+
+def test_stop_leaves_nothing_running(own: Own) -> None:
+    own.run("start")
+    pid = own.pid
+    own.run("stop")
+    assert not alive(pid)
+    assert "not running" in own.run("status", code=3)
+    own.run("stop")
+
+
+def test_reset_empties_the_lab_and_keeps_its_address(own: Own) -> None:
+    own.run("start")
+    server = own.server
+    own.api.config_map("gone")
+    own.run("reset")
+    assert own.server == server
+    assert own.api("GET", "/api/v1/namespaces/default/configmaps/gone").status == 404
+
+
+def test_two_labs_run_side_by_side(own: Own, tmp_path: Path) -> None:
+    other = Own(tmp_path / "other")
+    try:
+        own.run("start")
+        other.run("start")
+        own.api.config_map("mine")
+        assert other.api("GET", "/api/v1/namespaces/default/configmaps/mine").status == 404
+    finally:
+        other.run("stop")
+
+
+def test_only_the_owner_reads_the_state(own: Own) -> None:
+    own.run("start")
+    assert stat.S_IMODE(own.directory.stat().st_mode) == 0o700
+    for name in ("kubeconfig", "admin.token", "ca.key", "server.key", "service-account.key"):
+        assert stat.S_IMODE((own.directory / name).stat().st_mode) == 0o600, name
+
+
+def test_a_port_that_is_taken_is_named(own: Own) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"port {port} is in use" in own.run("start", "--port", str(port), code=1)
+
+
+def test_it_listens_on_loopback_only(own: Own) -> None:
+    own.run("start")
+    assert own.server.startswith("https://127.0.0.1:")
+    with socket.socket(socket.AF_INET) as elsewhere:
+        # The port is free on every other address, such as this one of the loopback network.
+        elsewhere.bind(("127.0.0.2", int(own.server.rpartition(":")[2])))
+
+
+def test_a_command_that_needs_a_lab_says_so(own: Own) -> None:
+    assert "virtlab start" in own.run("fault list", code=1)
