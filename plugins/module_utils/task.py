@@ -47,9 +47,17 @@ class Task:
 Run = Callable[[Task], Result]
 
 
+def _no_secrets(params: Mapping[str, Any]) -> set[str]:
+    del params
+    return set()
+
+
 @dataclass(frozen=True)
 class ModuleSpec:
-    """The options of a module, as AnsibleModule and ArgumentSpecValidator take them."""
+    """The options of a module, as AnsibleModule and ArgumentSpecValidator take them.
+
+    C(secrets) finds the values to censor that C(no_log) does not reach, such as those in a list of free dictionaries.
+    """
 
     options: Mapping[str, Any]
     mutually_exclusive: Sequence[Sequence[str]] = ()
@@ -58,6 +66,7 @@ class ModuleSpec:
     required_if: Sequence[Sequence[Any]] = ()
     required_by: Mapping[str, Any] = field(default_factory=dict)
     supports_check_mode: bool = True
+    secrets: Callable[[Mapping[str, Any]], set[str]] = _no_secrets
 
     def rules(self) -> dict[str, Any]:
         """The rules between options, as keyword arguments."""
@@ -75,7 +84,7 @@ def main(spec: ModuleSpec, run: Run) -> None:
     module = AnsibleModule(
         argument_spec=dict(spec.options), supports_check_mode=spec.supports_check_mode, **spec.rules()
     )
-    module.no_log_values.update(secret_values(module.params))
+    module.no_log_values.update(secret_values(spec, module.params))
     task = Task(module.params, module.check_mode, module._diff, module.warn)
     try:
         result = run(task)
@@ -98,12 +107,11 @@ _SECRET_NAMES = ("token", "password", "client-key-data", "id-token", "refresh-to
 _SECRET_TEXT = re.compile(rf"""["']?(?:{"|".join(_SECRET_NAMES)})["']?\s*:\s*["']?([^\s"',}}]+)""")
 
 
-def secret_values(params: Mapping[str, Any]) -> set[str]:
-    """What is secret in the options beyond those with no_log: credentials in a kubeconfig, seeds of machines."""
+def secret_values(spec: ModuleSpec, params: Mapping[str, Any]) -> set[str]:
+    """What is secret in the options beyond those with no_log: the module's own, and credentials in a kubeconfig."""
     document = params.get("kubeconfig")
     found = set(_SECRET_TEXT.findall(document)) if isinstance(document, str) else set(_secrets_in(document))
-    seeds = [item.get("cloud_init") for item in params.get("vms") or () if isinstance(item, Mapping)]
-    return found | {str(seed["user_data"]) for seed in seeds if isinstance(seed, Mapping) and seed.get("user_data")}
+    return found | spec.secrets(params)
 
 
 def _secrets_in(value: Any) -> Iterator[str]:

@@ -342,7 +342,7 @@ from ansible_collections.virtstack.core.plugins.module_utils.cluster.options imp
     DECLARE_OPTIONS,
     WAIT_OPTIONS,
 )
-from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_options import VM_OPTIONS
+from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_options import VM_OPTIONS, seeds
 from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_task import declare_vms
 from ansible_collections.virtstack.core.plugins.module_utils.task import ModuleSpec, Result, Task, main
 
@@ -364,6 +364,7 @@ SPEC = ModuleSpec(
     },
     mutually_exclusive=[("name", "vms")],
     required_one_of=[("name", "vms", "definition")],
+    secrets=seeds,
 )
 
 

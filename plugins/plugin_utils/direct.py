@@ -99,7 +99,7 @@ class DirectAction(NormalAction):  # type: ignore[misc]  # ansible-core has no t
         spec = self.MODULE.SPEC
         validation = ArgumentSpecValidator(dict(spec.options), **spec.rules()).validate(plain(self._task.args))
         params = validation.validated_parameters
-        secrets = validation._no_log_values | secret_values(params)
+        secrets = validation._no_log_values | secret_values(spec, params)
         warnings = [
             f"Both option {warning['option']} and its alias {warning['alias']} are set."
             for warning in validation._warnings

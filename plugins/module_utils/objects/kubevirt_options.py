@@ -203,6 +203,12 @@ def _matcher(option: str, value: Any) -> dict[str, str]:
     return {_MATCHER_FIELDS[key]: text for key, text in given.items()}
 
 
+def seeds(params: Mapping[str, Any]) -> set[str]:
+    """The user data of machines in C(vms), which are free dictionaries that no_log does not reach."""
+    found = [item.get("cloud_init") for item in params.get("vms") or () if isinstance(item, Mapping)]
+    return {str(seed["user_data"]) for seed in found if isinstance(seed, Mapping) and seed.get("user_data")}
+
+
 def is_platform_namespace(namespace: str) -> bool:
     """Whether a namespace belongs to the platform, where users' VMs disturb it and are disturbed by its upgrades."""
     return namespace == "openshift" or namespace.startswith(("openshift-", "kube-"))

@@ -19,7 +19,7 @@ from ansible_collections.virtstack.core.plugins.module_utils.cluster.options imp
     Connection,
     connection,
 )
-from ansible_collections.virtstack.core.plugins.module_utils.task import Failure, secret_values
+from ansible_collections.virtstack.core.plugins.module_utils.task import Failure, ModuleSpec, secret_values
 
 KUBECONFIG = {
     "apiVersion": "v1",
@@ -115,14 +115,14 @@ def test_host_and_key_beat_a_kubeconfig_of_the_environment(monkeypatch: pytest.M
 def test_a_kubeconfig_may_be_inline(form: str) -> None:
     given: Any = {"dict": KUBECONFIG, "json": json.dumps(KUBECONFIG), "yaml": yaml.safe_dump(KUBECONFIG)}[form]
     assert connected(kubeconfig=given).kubeconfig == KUBECONFIG
-    assert secret_values({"kubeconfig": given}) == {"s3cr3t-t0ken", "a2V5"}
+    assert secret_values(ModuleSpec({}), {"kubeconfig": given}) == {"s3cr3t-t0ken", "a2V5"}
 
 
 def test_a_path_is_expanded_and_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config").write_text("x")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert connected(kubeconfig="~/config").kubeconfig == str(tmp_path / "config")
-    assert secret_values({"kubeconfig": "~/config"}) == set()
+    assert secret_values(ModuleSpec({}), {"kubeconfig": "~/config"}) == set()
 
 
 @pytest.mark.parametrize(
