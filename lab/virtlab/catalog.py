@@ -9,6 +9,7 @@ from typing import Any
 
 from virtlab.resource import Object, Resource
 from virtlab.schema.columns import columns as printer_columns
+from virtlab.schema.custom import object_schema
 from virtlab.store import Event, Store
 
 CRD_KEY = ("apiextensions.k8s.io", "customresourcedefinitions")
@@ -117,7 +118,7 @@ class Catalog:
     def schema(self, resource: Resource) -> Object | None:
         """The schema that the CRD carries itself."""
         schema: Object | None = (self.version_of(resource).get("schema") or {}).get("openAPIV3Schema")
-        return schema
+        return None if schema is None else object_schema(schema)
 
     def columns(self, resource: Resource) -> list[Object] | None:
         """The CRD's additional printer columns, None where it declares none."""

@@ -52,11 +52,12 @@ def create(cluster: Cluster, resource: Resource, obj: Object, namespace: str | N
     decode(cluster, resource, new, write, strict_error(resource))
     managed = metadata.pop("managedFields", None) if write.applied else None
     objectmeta.fill(metadata, cluster.clock, cluster.random)
-    strategies.prepare_create(cluster, resource, new)
     if managed:
         metadata["managedFields"] = managed
     else:
         cluster.fields.track(resource, None, new, write.manager, None)
+    # What the server allocates belongs to nobody.
+    strategies.prepare_create(cluster, resource, new)
     name = new["metadata"].get("name", "")
     _require_open_namespace(cluster, resource, new["metadata"].get("namespace"), name)
     operation = Operation(
