@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: operator
-short_description: Install, adopt and remove OpenShift Virtualization
+short_description: Install, adopt and remove OpenShift Virtualization and the operators beside it
 description:
   - Makes sure that OpenShift Virtualization is installed through the Operator Lifecycle Manager (OLM) and ready, or
     that it is gone.
@@ -70,8 +70,15 @@ options:
     type: bool
     default: false
   package:
-    description: The package in the catalog.
+    description:
+      - The package in the catalog. V(kubevirt-hyperconverged) is OpenShift Virtualization.
+      - V(community-kubevirt-hyperconverged) is the same from the community's catalog, for which O(source) has to be
+        set.
+      - V(kubernetes-nmstate-operator) configures the network of nodes and is needed by
+        M(virtstack.core.node_network_policy). Where this documentation says HyperConverged, it is the NMState object.
+        It has no O(certificates), O(infra) and O(workloads), and its removal changes nothing on the nodes.
     type: str
+    choices: [kubevirt-hyperconverged, community-kubevirt-hyperconverged, kubernetes-nmstate-operator]
     default: kubevirt-hyperconverged
   source:
     description:
@@ -85,10 +92,11 @@ options:
     type: str
   namespace:
     description:
-      - The namespace of the operator. The package V(kubevirt-hyperconverged) works in V(openshift-cnv) only, and
+      - The namespace of the operator. Without it, the one that O(package) is documented for, V(openshift-cnv),
+        V(kubevirt-hyperconverged) or V(openshift-nmstate).
+      - OpenShift Virtualization works in V(openshift-cnv) only, and Kubernetes NMState in V(openshift-nmstate);
         another one is refused.
     type: str
-    default: openshift-cnv
   certificates:
     description:
       - How long the certificates of the components are valid and how early they are renewed. What is left out stays
@@ -191,6 +199,11 @@ EXAMPLES = r"""
     approve: true
     wait: true
 
+- name: The network of nodes can be configured
+  virtstack.core.operator:
+    package: kubernetes-nmstate-operator
+    wait: true
+
 - name: What removing it would take away
   virtstack.core.operator:
     state: absent
@@ -256,11 +269,13 @@ install_plan:
   sample:
     name: install-x7c2p
     csvs: [kubevirt-hyperconverged-operator.v4.17.4]
-hyperconverged:
-  description: Versions and conditions of HyperConverged.
+instance:
+  description: The object that deploys the product, HyperConverged or NMState, with its conditions and versions.
   returned: when O(state=present) and there is one
   type: dict
   sample:
+    kind: HyperConverged
+    name: kubevirt-hyperconverged
     conditions:
       - type: Available
         status: "True"
@@ -278,6 +293,7 @@ from ansible_collections.virtstack.core.plugins.module_utils.cluster.options imp
     WAIT_OPTIONS,
 )
 from ansible_collections.virtstack.core.plugins.module_utils.operator.install import install
+from ansible_collections.virtstack.core.plugins.module_utils.operator.product import PRODUCTS
 from ansible_collections.virtstack.core.plugins.module_utils.operator.uninstall import uninstall
 from ansible_collections.virtstack.core.plugins.module_utils.operator.wish import wish
 from ansible_collections.virtstack.core.plugins.module_utils.task import ModuleSpec, Result, Task, main
@@ -302,10 +318,10 @@ SPEC = ModuleSpec(
         "starting_csv": {"type": "str"},
         "approval": {"type": "str", "choices": ["Automatic", "Manual"]},
         "approve": {"type": "bool", "default": False},
-        "package": {"type": "str", "default": "kubevirt-hyperconverged"},
+        "package": {"type": "str", "choices": list(PRODUCTS), "default": "kubevirt-hyperconverged"},
         "source": {"type": "str"},
         "source_namespace": {"type": "str"},
-        "namespace": {"type": "str", "default": "openshift-cnv"},
+        "namespace": {"type": "str"},
         "certificates": {
             "type": "dict",
             "options": {

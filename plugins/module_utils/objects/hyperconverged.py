@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..cluster.client import Client
-from ..cluster.errors import NotServed
 from ..cluster.resource import Object, Resource
 from ..cluster.verdict import Check, by_conditions
 from ..task import Failure
@@ -206,13 +205,3 @@ def _nulls(spec: Mapping[str, Any], live: Mapping[str, Any]) -> tuple[dict[str, 
         else:
             kept[key] = value
     return nulls, kept
-
-
-def read(client: Client, namespace: str = NAMESPACE) -> tuple[Resource | None, Object | None]:
-    """HyperConverged and its kind in the newest version that the cluster serves; None for what there is not."""
-    for resource in VERSIONS.values():
-        try:
-            return resource, client.get(resource, NAME, namespace)
-        except NotServed:
-            continue
-    return None, None

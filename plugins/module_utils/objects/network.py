@@ -28,8 +28,9 @@ NODE_NETWORK_CONFIGURATION_POLICY = Resource(
     "nodenetworkconfigurationpolicies",
     "NodeNetworkConfigurationPolicy",
     namespaced=False,
-    hint="install the Kubernetes NMState operator and create its NMState object",
+    hint="install Kubernetes NMState with virtstack.core.operator and package kubernetes-nmstate-operator",
 )
+NMSTATE = Resource("nmstate.io", "v1", "nmstates", "NMState", namespaced=False)
 NODE_NETWORK_CONFIGURATION_ENACTMENT = Resource(
     "nmstate.io", "v1beta1", "nodenetworkconfigurationenactments", "NodeNetworkConfigurationEnactment", namespaced=False
 )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The virtstack.core founders
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Installing OpenShift Virtualization: from the catalog's package to a HyperConverged object that is ready."""
+"""Installing an operator: from the catalog's package to the object that deploys the product, and its readiness."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ from .wish import Wish
 # How long the webhook of an operator that has just come up may still refuse connections.
 WEBHOOK_SECONDS = 120.0
 
+# How long a release that reports no conditions is given to do so.
+SILENT_SECONDS = 120.0
+
 # How long after its connection a catalog's packages may still be missing.
 CATALOG_SECONDS = 60.0
 
@@ -37,8 +40,8 @@ class Standing:
     namespace: Object | None
     group: Object | None
     subscription: Object | None
-    hyperconverged_resource: Resource | None
-    hyperconverged: Object | None
+    instance_resource: Resource | None
+    instance: Object | None
 
 
 def install(client: Client, wish: Wish, task: Task) -> Result:
@@ -54,6 +57,7 @@ class _Installation:
     def __init__(self, client: Client, wish: Wish, task: Task) -> None:
         self.client = client
         self.wish = wish
+        self.product = wish.product
         self.task = task
         self.waits = bool(task.params["wait"]) and not task.check_mode
         self.deadline = Deadline(task.params["wait_timeout"])
@@ -78,7 +82,7 @@ class _Installation:
                 olm.SUBSCRIPTION, wishes.subscription(self.wish, spec, self.there.subscription), self.there.subscription
             )
         self._operator(channel)
-        self._hyperconverged()
+        self._instance()
 
     def result(self) -> Result:
         """What the module returns."""
@@ -95,22 +99,23 @@ class _Installation:
             told["csv"] = {"name": self.csv["metadata"]["name"], "phase": (self.csv.get("status") or {}).get("phase")}
         if self.pending_plan is not None:
             told["install_plan"] = _plan_facts(self.pending_plan)
-        if self.there.hyperconverged is not None:
-            status = self.there.hyperconverged.get("status") or {}
-            told["hyperconverged"] = {
+        if self.there.instance is not None:
+            status = self.there.instance.get("status") or {}
+            told["instance"] = {
+                "kind": self.product.kind,
+                "name": self.product.name,
                 "conditions": status.get("conditions") or [],
                 "versions": status.get("versions") or [],
             }
         return self.steps.result(diff=self.task.diff) | told
 
     def _check_certificates(self) -> None:
-        resource, live = self.there.hyperconverged_resource, self.there.hyperconverged or {}
-        there = (
-            hyperconverged.at_path(live.get("spec") or {}, hyperconverged.CERTIFICATES[resource.version])
-            if resource
-            else None
-        )
-        problems = hyperconverged.certificate_problems(self.wish.certificates, there) if self.wish.certificates else []
+        if not self.wish.certificates:
+            return
+        resource, live = self.there.instance_resource, self.there.instance or {}
+        path = hyperconverged.CERTIFICATES[resource.version] if resource else ()
+        there = hyperconverged.at_path(live.get("spec") or {}, path) if path else None
+        problems = hyperconverged.certificate_problems(self.wish.certificates, there)
         if problems:
             raise Failure(f"The life times of certificates are not acceptable: {'; '.join(problems)}.")
 
@@ -242,41 +247,34 @@ class _Installation:
         if self.waits:
             self._settled(approved=name)
 
-    def _hyperconverged(self) -> None:
-        """Make HyperConverged, or lay what is declared over the one that is there; nothing else of it is touched."""
-        if self.there.hyperconverged is None:
-            self._create_hyperconverged()
+    def _instance(self) -> None:
+        """Make the instance, or lay what is declared over the one that is there; nothing else of it is touched."""
+        if self.there.instance is None:
+            self._create_instance()
         else:
-            self._adapt_hyperconverged(self.there.hyperconverged)
-        if self.waits and self.there.hyperconverged_resource and self.there.hyperconverged:
-            self._wait_for_hyperconverged(self.there.hyperconverged_resource)
+            self._adapt_instance(self.there.instance)
+        if self.waits and self.there.instance_resource and self.there.instance:
+            self._wait_for_instance(self.there.instance_resource)
 
-    def _create_hyperconverged(self) -> None:
-        if self.there.hyperconverged_resource is None and not self.task.check_mode:
-            self.there.hyperconverged_resource, self.there.hyperconverged = hyperconverged.read(
-                self.client, self.wish.namespace
-            )
-        resource = self.there.hyperconverged_resource
-        ready = isinstance(olm.csv_succeeded(self.csv), Ready)
-        spec_version = (resource or hyperconverged.V1).version
-        body = hyperconverged.manifest(
-            resource or hyperconverged.V1,
-            wishes.hyperconverged_spec(self.wish, spec_version),
-            namespace=self.wish.namespace,
-        )
+    def _create_instance(self) -> None:
+        if self.there.instance_resource is None and not self.task.check_mode:
+            self.there.instance_resource, self.there.instance = self.product.instance(self.client, self.wish.namespace)
+        resource = self.there.instance_resource or self.product.versions[0]
+        spec = wishes.instance_spec(self.wish, resource.version)
+        body = self.product.manifest(resource, spec, self.wish.namespace)
         if self.task.check_mode:
-            self.steps.add("created", hyperconverged.V1, None, body)
-        elif resource is None or not ready:
+            self.steps.add("created", resource, None, body)
+        elif self.there.instance_resource is None or not isinstance(olm.csv_succeeded(self.csv), Ready):
             self.task.warn(
-                "HyperConverged is not created yet, as the operator that serves it is not up: run this task again, or "
-                "set wait: true."
+                f"{self.product.kind} is not created yet, as the operator that serves it is not up: run this task "
+                "again, or set wait: true."
             )
         else:
-            self.there.hyperconverged = self._create_when_served(resource, body)
-            self.steps.add("created", resource, None, self.there.hyperconverged)
+            self.there.instance = self._create_when_served(resource, body)
+            self.steps.add("created", resource, None, self.there.instance)
 
     def _create_when_served(self, resource: Resource, body: Object) -> Object:
-        # An object of its own, not applied: hyperconverged, the module, applies its own fields and must not drop these.
+        # Created, not applied: the module hyperconverged applies its own fields there, and must not drop these.
         limit = Deadline(min(WEBHOOK_SECONDS, self.deadline.remaining) if self.waits else 0)
         while True:
             try:
@@ -284,31 +282,38 @@ class _Installation:
             except (Unavailable, NotServed) as error:
                 if limit.over:
                     raise
-                self.task.progress(f"{self.wish.namespace}/{hyperconverged.NAME}: {error.message}")
+                self.task.progress(f"{self.product.kind} {self.product.name}: {error.message}")
             time.sleep(2.0)
 
-    def _adapt_hyperconverged(self, live: Object) -> None:
-        resource = self.there.hyperconverged_resource
+    def _adapt_instance(self, live: Object) -> None:
+        resource = self.there.instance_resource
         assert resource is not None
-        spec = wishes.hyperconverged_patch(self.wish, resource.version, live.get("spec") or {})
+        spec = wishes.instance_patch(self.wish, resource.version, live.get("spec") or {})
         if spec:
-            self.there.hyperconverged = self.client.patch(
-                resource, hyperconverged.NAME, self.wish.namespace, {"spec": spec}, dry_run=self.task.check_mode
+            namespace = live["metadata"].get("namespace")
+            self.there.instance = self.client.patch(
+                resource, self.product.name, namespace, {"spec": spec}, dry_run=self.task.check_mode
             )
-            self.steps.add("updated", resource, live, self.there.hyperconverged)
+            self.steps.add("updated", resource, live, self.there.instance)
 
-    def _wait_for_hyperconverged(self, resource: Resource) -> None:
+    def _wait_for_instance(self, resource: Resource) -> None:
+        namespace = self.wish.namespace if resource.namespaced else None
+        remaining = self.deadline.remaining
+        silence = min(SILENT_SECONDS, remaining) if self.product.may_be_silent else remaining
         try:
-            self.there.hyperconverged = wait(
+            self.there.instance = wait(
                 self.client,
                 resource,
-                hyperconverged.NAME,
-                self.wish.namespace,
-                hyperconverged.RECONCILED,
-                timeout=self.deadline.remaining,
+                self.product.name,
+                namespace,
+                self.product.ready,
+                timeout=silence,
                 progress=self.task.progress,
             )
         except WaitTimeout as error:
+            found = self.client.get(resource, self.product.name, namespace)
+            if self.product.may_be_silent and found is not None and not (found.get("status") or {}).get("conditions"):
+                return
             error.message += self._pods_not_running()
             raise
 
@@ -327,7 +332,7 @@ def _survey(client: Client, wish: Wish) -> Standing:
     namespace = client.get(NAMESPACE, wish.namespace)
     groups = client.list(olm.OPERATOR_GROUP, wish.namespace).items
     subscriptions = client.list(olm.SUBSCRIPTION, wish.namespace).items
-    resource, live = hyperconverged.read(client, wish.namespace)
+    resource, live = wish.product.instance(client, wish.namespace)
     return Standing(
         namespace,
         olm.the_operator_group(groups, wish.namespace),

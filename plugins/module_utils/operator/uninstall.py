@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The virtstack.core founders
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Removing OpenShift Virtualization in its documented order, and never a machine with it."""
+"""Removing an operator in the documented order of OpenShift Virtualization, and never a machine with it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from ..cluster.errors import ClusterError, NotServed
 from ..cluster.resource import Object, Resource
 from ..cluster.verdict import deleted
 from ..cluster.wait import wait
-from ..objects import hyperconverged, namespaces, olm
+from ..objects import namespaces, olm
 from ..objects.core import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, PVC
-from ..objects.kubevirt import VIRTUAL_MACHINE, VIRTUAL_MACHINE_INSTANCE
 from ..task import Failure, Result, Task
 from .steps import Deadline, Steps
 from .wish import Wish
@@ -28,7 +27,7 @@ NAMED = 20
 class Remains:
     """What there is to remove, each with its kind, in the order of removal."""
 
-    hyperconverged: tuple[tuple[Resource, Object], ...]
+    instance: tuple[tuple[Resource, Object], ...]
     operands: tuple[tuple[Resource, Object], ...]
     subscriptions: tuple[tuple[Resource, Object], ...]
     versions: tuple[tuple[Resource, Object], ...]
@@ -38,12 +37,12 @@ class Remains:
 
 def uninstall(client: Client, wish: Wish, task: Task) -> Result:
     """Remove what an installation consists of. Raises Failure before anything is removed if a machine would be lost."""
-    _refuse_while_machines_exist(client)
+    _refuse_while_in_use(client, wish)
     remains = _survey(client, wish, task)
     if remains.namespace:
         _refuse_while_others_use(client, wish)
     removal = _Removal(client, task)
-    removal.remove(remains.hyperconverged, then_gone=remains.operands)
+    removal.remove(remains.instance, then_gone=remains.operands)
     removal.remove(remains.subscriptions)
     removal.remove(remains.versions)
     removal.remove(remains.namespace, last=True)
@@ -51,15 +50,15 @@ def uninstall(client: Client, wish: Wish, task: Task) -> Result:
     return removal.steps.result(diff=task.diff)
 
 
-def _refuse_while_machines_exist(client: Client) -> None:
+def _refuse_while_in_use(client: Client, wish: Wish) -> None:
     told = []
-    for resource in (VIRTUAL_MACHINE, VIRTUAL_MACHINE_INSTANCE):
+    for resource in wish.product.in_use:
         found = _listed(client, resource)
         if found:
             told.append(f"{len(found)} {resource.kind}{'s' if len(found) > 1 else ''}: {_names(found)}")
     if told:
         raise Failure(
-            f"OpenShift Virtualization is still in use. There are {'; '.join(told)}. "
+            f"{wish.product.title} is still in use. There are {'; '.join(told)}. "
             "Removing it would end them; delete them first, with virtstack.core.vm and state absent."
         )
 
@@ -84,15 +83,15 @@ def _refuse_while_others_use(client: Client, wish: Wish) -> None:
 
 
 def _survey(client: Client, wish: Wish, task: Task) -> Remains:
-    resource, live = hyperconverged.read(client, wish.namespace)
+    resource, live = wish.product.instance(client, wish.namespace)
     subscription = olm.the_subscription(_listed(client, olm.SUBSCRIPTION, wish.namespace), wish.package)
     label = olm.component_label(wish.package, wish.namespace)
     versions = _listed(client, olm.CLUSTER_SERVICE_VERSION, wish.namespace, label)
     namespace = client.get(NAMESPACE, wish.namespace) if task.params["delete_namespace"] else None
     definitions = _listed(client, CUSTOM_RESOURCE_DEFINITION, None, label) if task.params["delete_crds"] else []
     return Remains(
-        hyperconverged=((resource, live),) if resource and live else (),
-        operands=tuple(_operands(client, wish.namespace)),
+        instance=((resource, live),) if resource and live else (),
+        operands=tuple(_operands(client, wish)),
         subscriptions=((olm.SUBSCRIPTION, subscription),) if subscription else (),
         versions=tuple((olm.CLUSTER_SERVICE_VERSION, version) for version in versions),
         namespace=((NAMESPACE, namespace),) if namespace else (),
@@ -100,13 +99,13 @@ def _survey(client: Client, wish: Wish, task: Task) -> Remains:
     )
 
 
-def _operands(client: Client, namespace: str) -> list[tuple[Resource, Object]]:
-    """What the operator made from HyperConverged and is still there."""
+def _operands(client: Client, wish: Wish) -> list[tuple[Resource, Object]]:
+    """What the operator made from the instance and is still there."""
     found = []
-    for versions, name in hyperconverged.OPERANDS:
+    for versions, name in wish.product.operands:
         for resource in versions:
             try:
-                live = client.get(resource, name, namespace if resource.namespaced else None)
+                live = client.get(resource, name, wish.namespace if resource.namespaced else None)
             except NotServed:
                 continue
             if live is not None:

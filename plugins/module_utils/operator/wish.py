@@ -12,22 +12,20 @@ from typing import Any
 from ..cluster.resource import Object
 from ..objects import hyperconverged, olm
 from ..task import Failure
+from .product import NODE_NETWORKING, PRODUCTS, Product
 
-PACKAGE = "kubevirt-hyperconverged"
 DEFAULTS = {
     "installPlanApproval": "Automatic",
     "source": "redhat-operators",
     "sourceNamespace": "openshift-marketplace",
 }
 
-# A package that works in one namespace only; its operator refuses HyperConverged elsewhere.
-REQUIRED_NAMESPACES = {PACKAGE: hyperconverged.NAMESPACE}
-
 MANUAL_RISKS = (
     "approval is Manual: no update, security fixes included, is installed until somebody approves its InstallPlan, and"
     " a version that fell behind OpenShift is not supported. Automatic is what the product recommends."
 )
 
+_OF_VIRTUALIZATION = ("certificates", "infra", "workloads")
 _PLACEMENT_KEYS = {"node_selector": "nodeSelector", "affinity": "affinity", "tolerations": "tolerations"}
 _CERTIFICATE_KEYS = {
     "ca_duration": ("ca", "duration"),
@@ -41,8 +39,9 @@ _CERTIFICATE_KEYS = {
 class Wish:
     """The installation as declared; None leaves a thing as it is, or at its default where it is made."""
 
-    package: str = PACKAGE
-    namespace: str = hyperconverged.NAMESPACE
+    package: str
+    product: Product
+    namespace: str
     channel: str | None = None
     source: str | None = None
     source_namespace: str | None = None
@@ -55,12 +54,17 @@ class Wish:
 
 def wish(params: Mapping[str, Any]) -> Wish:
     """The wish that a module's options spell. Raises Failure for what cannot work, before anything is asked."""
-    namespace = params["namespace"]
-    required = REQUIRED_NAMESPACES.get(params["package"])
-    if required is not None and namespace != required:
-        raise Failure(f"The package {params['package']} works in the namespace {required} only, not in {namespace}.")
+    package = params["package"]
+    product = PRODUCTS[package]
+    namespace = params.get("namespace") or product.namespace
+    if product.only_in_its_namespace and namespace != product.namespace:
+        raise Failure(f"The package {package} works in the namespace {product.namespace} only, not in {namespace}.")
+    foreign = [option for option in _OF_VIRTUALIZATION if params.get(option) is not None]
+    if foreign and product is NODE_NETWORKING:
+        raise Failure(f"{' and '.join(foreign)}: {product.title} has no such settings; leave that out.")
     return Wish(
-        package=params["package"],
+        package=package,
+        product=product,
         namespace=namespace,
         channel=params.get("channel"),
         source=params.get("source"),
@@ -121,8 +125,8 @@ def subscription(wish: Wish, spec: Mapping[str, Any], live: Object | None) -> Ob
     }
 
 
-def hyperconverged_spec(wish: Wish, version: str) -> dict[str, Any]:
-    """What is passed on to HyperConverged, at the places that its version has for it."""
+def instance_spec(wish: Wish, version: str) -> dict[str, Any]:
+    """What is passed on to the instance, at the places that its version has for it."""
     values: list[tuple[tuple[str, ...], Any]] = []
     if wish.certificates:
         values.append((hyperconverged.CERTIFICATES[version], dict(wish.certificates)))
@@ -130,7 +134,7 @@ def hyperconverged_spec(wish: Wish, version: str) -> dict[str, Any]:
     return hyperconverged.nested(values)
 
 
-def hyperconverged_patch(wish: Wish, version: str, live: Mapping[str, Any]) -> dict[str, Any]:
+def instance_patch(wish: Wish, version: str, live: Mapping[str, Any]) -> dict[str, Any]:
     """The merge patch (RFC 7386) that lays the wish over a live spec; empty when the spec has it all already.
 
     Certificates are laid over those that are there, a placement takes the place of the one that is there.

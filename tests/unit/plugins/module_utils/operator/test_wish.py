@@ -10,7 +10,7 @@ from ansible_collections.virtstack.core.plugins.module_utils.task import Failure
 
 
 def wish(**options: Any) -> wishes.Wish:
-    return wishes.wish({"package": "kubevirt-hyperconverged", "namespace": "openshift-cnv", **options})
+    return wishes.wish({"package": "kubevirt-hyperconverged", **options})
 
 
 def test_the_package_is_refused_in_another_namespace() -> None:
@@ -20,6 +20,16 @@ def test_the_package_is_refused_in_another_namespace() -> None:
 
 def test_another_package_may_live_elsewhere() -> None:
     assert wish(package="community-kubevirt-hyperconverged", namespace="kubevirt-hyperconverged")
+
+
+def test_each_package_has_its_namespace() -> None:
+    assert wish().namespace == "openshift-cnv"
+    assert wish(package="kubernetes-nmstate-operator").namespace == "openshift-nmstate"
+
+
+def test_settings_of_another_product_are_refused() -> None:
+    with pytest.raises(Failure, match="infra: Kubernetes NMState has no such settings"):
+        wish(package="kubernetes-nmstate-operator", infra={"node_selector": {"a": "b"}})
 
 
 def test_a_new_subscription_takes_the_defaults() -> None:
@@ -73,12 +83,12 @@ INFRA = {"node_selector": {"role": "infra"}, "tolerations": None, "affinity": No
 def test_each_version_has_its_own_places() -> None:
     asked = wish(certificates=CERTIFICATES, infra=INFRA, workloads={"tolerations": [{"key": "virt"}]})
     certificates = {"ca": {"duration": "336h"}, "server": {"renewBefore": "84h"}}
-    assert wishes.hyperconverged_spec(asked, "v1beta1") == {
+    assert wishes.instance_spec(asked, "v1beta1") == {
         "certConfig": certificates,
         "infra": {"nodePlacement": {"nodeSelector": {"role": "infra"}}},
         "workloads": {"nodePlacement": {"tolerations": [{"key": "virt"}]}},
     }
-    assert wishes.hyperconverged_spec(asked, "v1") == {
+    assert wishes.instance_spec(asked, "v1") == {
         "security": {"certConfig": certificates},
         "deployment": {
             "nodePlacements": {
@@ -90,12 +100,12 @@ def test_each_version_has_its_own_places() -> None:
 
 
 def test_nothing_declared_is_no_patch() -> None:
-    assert wishes.hyperconverged_patch(wish(), "v1", {"security": {"certConfig": {}}}) == {}
+    assert wishes.instance_patch(wish(), "v1", {"security": {"certConfig": {}}}) == {}
 
 
 def test_what_is_there_already_is_no_patch() -> None:
     asked = wish(certificates=CERTIFICATES, infra=INFRA)
-    assert wishes.hyperconverged_patch(asked, "v1", wishes.hyperconverged_spec(asked, "v1")) == {}
+    assert wishes.instance_patch(asked, "v1", wishes.instance_spec(asked, "v1")) == {}
 
 
 def test_a_placement_takes_the_place_of_another_and_certificates_are_laid_over() -> None:
@@ -103,7 +113,7 @@ def test_a_placement_takes_the_place_of_another_and_certificates_are_laid_over()
         "certConfig": {"ca": {"duration": "48h0m0s", "renewBefore": "24h0m0s"}},
         "infra": {"nodePlacement": {"nodeSelector": {"old": "x"}, "tolerations": [{"key": "infra"}]}},
     }
-    assert wishes.hyperconverged_patch(wish(certificates={"ca_duration": "336h"}, infra=INFRA), "v1beta1", live) == {
+    assert wishes.instance_patch(wish(certificates={"ca_duration": "336h"}, infra=INFRA), "v1beta1", live) == {
         "certConfig": {"ca": {"duration": "336h"}},
         "infra": {"nodePlacement": {"nodeSelector": {"old": None, "role": "infra"}, "tolerations": None}},
     }
