@@ -66,8 +66,8 @@ def test_a_plain_machine_is_fine() -> None:
         (
             {"volumes.0": {"name": "root", "cloudInitNoCloud": {"userData": "x" * 2049}}},
             f"{S}.volumes[0].cloudInitNoCloud",
-            f"{S}.volumes[0].cloudInitNoCloud userdata exceeds 2048 byte limit. Should use UserDataSecretRef for larger "
-            "data.",
+            f"{S}.volumes[0].cloudInitNoCloud userdata exceeds 2048 byte limit. "
+            "Should use UserDataSecretRef for larger data.",
         ),
         (
             {"volumes.0": {"name": "root", "cloudInitNoCloud": {"userData": "x", "secretRef": {"name": "s"}}}},

@@ -82,8 +82,11 @@ def test_wrong_structure_is_named_by_its_path() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"running": True}, "Running and RunStrategy are mutually exclusive. Note that Running is deprecated, please use "
-                            "RunStrategy instead"),
+        (
+            {"running": True},
+            "Running and RunStrategy are mutually exclusive. Note that Running is deprecated, "
+            "please use RunStrategy instead",
+        ),
         ({"runStrategy": None}, "RunStrategy must be specified"),
         ({"runStrategy": "Foo"}, "Invalid RunStrategy (Foo)"),
         (
@@ -92,10 +95,11 @@ def test_wrong_structure_is_named_by_its_path() -> None:
         ),
         (
             {"dataVolumeTemplates": [{"metadata": {"name": "d"}, "spec": {"source": {"blank": {}}, "storage": {}}}]},
-            "DataVolumeTemplate entry spec.dataVolumeTemplate[0] must be referenced in the VMI template's 'volumes' list",
+            "DataVolumeTemplate entry spec.dataVolumeTemplate[0] must be referenced in the VMI template's 'volumes' "
+            "list",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_a_machine_may_not_say(spec: dict[str, Any], message: str) -> None:
     wanted = {**machine()["spec"], **spec}
     fill_spec(wanted["template"]["spec"], HCO)
