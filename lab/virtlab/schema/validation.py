@@ -132,8 +132,18 @@ def _check_string(schema: Schema, value: str, path: str) -> Iterator[Cause]:
 
 @lru_cache(maxsize=4096)
 def _pattern(text: str) -> re.Pattern[str]:
-    # RE2 and Python agree on what CRDs use but for \z and POSIX classes, which \Z and Python's own sets stand for.
-    return re.compile(text.replace(r"\z", r"\Z").replace("[[:alnum:]]", "[0-9A-Za-z]"), re.ASCII)
+    """An RE2 expression as Python reads it; one that it cannot read refuses nothing."""
+    flags = re.ASCII
+    if "(?i)" in text:
+        text, flags = text.replace("(?i)", ""), flags | re.IGNORECASE
+    if text.endswith("$") and not text.endswith("\\$"):
+        # Python's own would also accept a line feed at the end.
+        text = text[:-1] + r"\Z"
+    text = text.replace(r"\z", r"\Z").replace("[[:alnum:]]", "[0-9A-Za-z]")
+    try:
+        return re.compile(text, flags)
+    except re.error:
+        return re.compile("")
 
 
 def _check_number(schema: Schema, value: float, path: str) -> Iterator[Cause]:

@@ -184,3 +184,17 @@ def test_a_crd_may_demand_a_name() -> None:
         "field": "metadata.name",
     }
     assert validate(schema, {"metadata": {"name": "the-one"}}) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "fits"),
+    [
+        ("^a$", "a\n", False),
+        ("^(?i)abort$", "ABORT", True),
+        (r"^a\z", "ab", False),
+        (r"^\p{L}+$", "x", True),
+        (r"a\$", "a$", True),
+    ],
+)
+def test_patterns_mean_what_they_mean_in_go(pattern: str, value: str, fits: bool) -> None:
+    assert (causes({**STRING, "pattern": pattern}, value) == []) is fits
