@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from machines import GONE, instance_spec
+from virtlab.admission.kubevirt import architecture
 from virtlab.admission.kubevirt.instance_spec import problems
 from virtlab.admission.kubevirt.network import mac_problem
 from virtlab.admission.kubevirt.settings import Settings
@@ -213,3 +214,20 @@ def test_feature_gates_open_what_they_guard() -> None:
 )
 def test_mac_addresses(address: str, problem: str | None) -> None:
     assert mac_problem(address) == problem
+
+
+def test_enlightenments_bring_along_what_they_need() -> None:
+    spec = instance_spec({"domain.features": {"hyperv": {"synictimer": {"enabled": True}}}})
+    architecture.fill_hyperv(spec)
+    architecture.fill_hyperv(spec)
+    hyperv = spec["domain"]["features"]["hyperv"]
+    assert (hyperv["synic"], hyperv["vpindex"]) == ({"enabled": True}, {"enabled": True})
+    hyperv["vpindex"]["enabled"] = False
+    twice = f"{D}.features.hyperv.domain.features.hyperv"
+    assert [cause.message for cause in architecture.hyperv("spec", spec)] == [
+        f"'{twice}.synic' requires '{twice}.vpindex', which was disabled."
+    ]
+
+
+def test_memory_encryption_wants_uefi() -> None:
+    assert found({"domain.launchSecurity": {"sev": {}}}) == [(f"{S}.launchSecurity", "SEV requires OVMF (UEFI)")]

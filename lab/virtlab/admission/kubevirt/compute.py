@@ -308,19 +308,6 @@ def sound(path: str, spec: Object, _: Settings) -> Found:
         yield Cause("Sound device requires a name field.", f"{path}.Sound", INVALID)
 
 
-def launch_security(path: str, spec: Object, settings: Settings) -> Found:
-    security = at(spec, "domain", "launchSecurity")
-    if security is None:
-        return
-    architecture = spec.get("architecture")
-    if architecture not in ("amd64", "s390x"):
-        message = f"No launchSecurity support for architecture: {architecture}"
-        yield Cause(message, f"{path}.architecture", INVALID)
-    elif security.get("tdx") is not None and not settings.gate("WorkloadEncryptionTDX"):
-        message = "WorkloadEncryptionTDX feature gate is not enabled in kubevirt-config"
-        yield Cause(message, f"{path}.domain.launchSecurity", INVALID)
-
-
 def gated_devices(path: str, spec: Object, settings: Settings) -> Found:
     domain = spec.get("domain") or {}
     devices = domain.get("devices") or {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from virtlab.admission.kubevirt import compute, network, placement, storage
+from virtlab.admission.kubevirt import architecture, compute, network, placement, storage
 from virtlab.admission.kubevirt.settings import Settings
 from virtlab.admission.webhook import REQUIRED, at
 from virtlab.resource import Object
@@ -45,7 +45,7 @@ RULES: tuple[Rule, ...] = (
     compute.displays,
     compute.host_devices,
     compute.sound,
-    compute.launch_security,
+    architecture.launch_security,
     compute.gated_devices,
     storage.file_systems,
     compute.video,

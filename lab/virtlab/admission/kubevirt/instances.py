@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from virtlab.admission.kubevirt import compute, instance_spec, network, placement, storage
+from virtlab.admission.kubevirt import architecture, compute, instance_spec, network, placement, storage
 from virtlab.admission.kubevirt.defaults import DefaultError, fill_instance
 from virtlab.admission.kubevirt.encoding import (
     INSTANCE_QUANTITIES,
@@ -41,6 +41,7 @@ def fill(operation: Operation) -> None:
     try:
         reencode(vmi["spec"], INSTANCE_QUANTITIES, INSTANCE_STRUCTS)
         fill_instance(vmi, settings(operation.cluster.store))
+        architecture.fill_hyperv(vmi["spec"])
     except (BadQuantity, DefaultError) as error:
         raise failed(MUTATOR, str(error)) from error
     metadata, status = vmi["metadata"], vmi["status"]
@@ -77,20 +78,10 @@ def check(operation: Operation) -> None:
             *storage.volumes_are_shown("spec", spec),
             *instance_spec.memory_is_given("spec", spec),
             *placement.labels_and_annotations("metadata", vmi["metadata"], config, trusted=trusted),
-            *_architecture(spec),
+            *architecture.hyperv("spec", spec),
+            *architecture.devices("spec", spec),
         ],
     )
-
-
-def _architecture(spec: Object) -> Found:
-    architecture = spec.get("architecture")
-    if architecture not in ("amd64", "arm64", "s390x"):
-        yield Cause(f"unsupported architecture: {architecture}", "spec.architecture", INVALID)
-    elif architecture == "amd64":
-        watchdog = at(spec, "domain", "devices", "watchdog")
-        if watchdog is not None and not at(watchdog, "i6300esb", "action"):
-            message = "amd64 only support I6300ESB watchdog device"
-            yield Cause(message, "spec.domain.devices.watchdog", INVALID)
 
 
 @validating(RESOURCE, "UPDATE")
