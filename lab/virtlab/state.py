@@ -47,7 +47,6 @@ class State:
         self.log = self.directory / "server.log"
         self._settings_file = self.directory / "settings.json"
         self._lock_file = self.directory / "server.lock"
-        self._claim: IO[str] | None = None
 
     @property
     def authority(self) -> Authority:
@@ -96,12 +95,10 @@ class State:
 
     def claim(self) -> None:
         """Lock the lab for this process until it ends; raises BlockingIOError when another one runs it."""
-        file = open(self._lock_file, "a+")  # noqa: SIM115 - closing it would give the lab away
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        self._claim = file
+        lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600)  # open until the process ends
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.truncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
 
     def pid(self) -> int | None:
         """The running server's process, None when there is none."""
