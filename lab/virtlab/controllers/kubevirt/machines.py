@@ -35,7 +35,7 @@ from virtlab.controllers.kubevirt.names import (
 )
 from virtlab.controllers.kubevirt.volume_snapshots import snapshot_statuses
 from virtlab.controllers.kubevirt.volumes import claims, phase, template_volumes
-from virtlab.controllers.ownership import being_deleted, owner_reference
+from virtlab.controllers.ownership import being_deleted, owner_reference, references
 from virtlab.controllers.runtime import Controller, Key, Manager
 from virtlab.resource import Object
 from virtlab.status import StatusError
@@ -220,6 +220,7 @@ class MachineController(Controller):
             name = template["metadata"]["name"]
             live = self.find(DATA_VOLUMES, metadata["namespace"], name)
             if live is not None:
+                self._claim(vm, live)
                 if phase(live) == "Failed":
                     self._say_once(vm, "FailedDataVolumeImport", f"DataVolume {name} failed to import disk image")
                 ready = ready and phase(live) in ("Succeeded", "WaitForFirstConsumer", "PendingPopulation")
@@ -248,6 +249,12 @@ class MachineController(Controller):
                     component="virtualmachine-controller",
                 )
         return ready
+
+    def _claim(self, vm: Object, volume: Object) -> None:
+        """Take over a data volume of a template's name that no controller has."""
+        if not being_deleted(volume) and not any(reference.get("controller") for reference in references(volume)):
+            owners = [*references(volume), owner_reference(vm)]
+            self.update(DATA_VOLUMES, {**volume, "metadata": {**volume["metadata"], "ownerReferences": owners}})
 
     def _start(self, vm: Object) -> float | None:
         if not self._data_volumes(vm):
