@@ -47,10 +47,10 @@ def _violations(schema: Schema, value: Any, old: Any, path: str) -> Iterator[Cau
         properties, values = schema.get("properties", {}), schema.get("additionalProperties")
         for key, item in value.items():
             child = properties.get(key, values)
-            if isinstance(child, dict):
+            if isinstance(child, dict) and has_rules(child):
                 before = old.get(key, _ABSENT) if isinstance(old, dict) else _ABSENT
                 yield from _violations(child, item, before, f"{path}.{key}" if path else key)
-    elif isinstance(value, list) and isinstance(schema.get("items"), dict):
+    elif isinstance(value, list) and isinstance(schema.get("items"), dict) and has_rules(schema["items"]):
         before = _correlated(schema, old)
         for index, item in enumerate(value):
             yield from _violations(schema["items"], item, before.get(_key(schema, item), _ABSENT), f"{path}[{index}]")

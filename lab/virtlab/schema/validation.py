@@ -37,6 +37,7 @@ _RULES_SKIPPED = Cause(
     "<nil>",
     "FieldValueInvalid",
 )
+_COMBINED = frozenset({"allOf", "anyOf", "oneOf", "not"})
 _GO_RANGES = {"int32": 2**31, "int64": 2**63}
 
 
@@ -66,10 +67,11 @@ def _check(schema: Schema, value: Any, path: str, *, top: bool = False) -> Itera
         return
     if value is None and schema.get("nullable"):
         return
-    types = ("integer", "string") if schema.get("x-kubernetes-int-or-string") else _types(schema)
+    types = _types(schema)
     if types and not any(_is_of(value, name) for name in types):
         yield _type_invalid(path, _type_name(value), f"must be of type {','.join(types)}", _type_name(value))
-    yield from _check_combined(schema, value, path)
+    if not _COMBINED.isdisjoint(schema):
+        yield from _check_combined(schema, value, path)
     match value:
         case str():
             yield from _check_string(schema, value, path)
@@ -88,6 +90,8 @@ def _check(schema: Schema, value: Any, path: str, *, top: bool = False) -> Itera
 
 
 def _types(schema: Schema) -> tuple[str, ...]:
+    if schema.get("x-kubernetes-int-or-string"):
+        return ("integer", "string")
     name = schema.get("type")
     return (name,) if isinstance(name, str) else ()
 
@@ -188,9 +192,9 @@ def _check_object(schema: Schema, value: Object, path: str, skip: Sequence[str] 
         for key in value:
             if key not in properties:
                 yield from _check(values, value[key], prefix + key)
-    for key, child in properties.items():
-        if key in value and key not in skip:
-            yield from _check(child, value[key], prefix + key)
+    for key in sorted(value.keys() & properties.keys()):
+        if key not in skip:
+            yield from _check(properties[key], value[key], prefix + key)
     for key in schema.get("required", ()):
         if key not in value and key not in skip:
             yield Cause("Required value", prefix + key, "FieldValueRequired")
@@ -248,8 +252,25 @@ def _duplicates(schema: Schema, value: Any, path: str) -> Iterator[Cause]:
         properties, values = schema.get("properties", {}), schema.get("additionalProperties")
         for key, child in value.items():
             below = properties.get(key, values)
-            if isinstance(below, dict) and isinstance(child, dict | list) and (path or key != "metadata"):
+            if not (isinstance(below, dict) and isinstance(child, dict | list)):
+                continue
+            if (path or key != "metadata") and _has_keyed_lists(below):
                 yield from _duplicates(below, child, f"{path}.{key}" if path else key)
+
+
+_keyed: dict[int, tuple[Schema, bool]] = {}
+
+
+def _has_keyed_lists(schema: Schema) -> bool:
+    """Whether any list within is a set or a map. Remembered for each schema object."""
+    known = _keyed.get(id(schema))
+    if known is None or known[0] is not schema:
+        children = [*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")]
+        found = schema.get("x-kubernetes-list-type") in ("set", "map") or any(
+            _has_keyed_lists(child) for child in children if isinstance(child, dict)
+        )
+        known = _keyed[id(schema)] = (schema, found)
+    return known[1]
 
 
 def _map_key(schema: Schema, item: Any) -> Object:
