@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from virtlab import objectmeta, strategies
+from virtlab.patches import copied
 from virtlab.resource import Object, Resource
 from virtlab.status import conflict, not_found
 from virtlab.writes import is_over
@@ -88,6 +90,21 @@ def _tracked(
                 result[position] = {**wanted, "fieldsV1": union, "time": stamp}
             return result
     return [*result, {**wanted, "fieldsV1": fields, "time": stamp}]
+
+
+def create(cluster: Cluster, resource: Resource, obj: Object, manager: str) -> Object | None:
+    """A new object of a built-in kind; None when its name is taken."""
+    new = copied(obj)
+    new["apiVersion"], new["kind"] = resource.api_version, resource.kind
+    metadata = new["metadata"]
+    objectmeta.fill(metadata, cluster.clock, cluster.random)
+    strategies.prepare_create(cluster, resource, new)
+    if cluster.store.find(resource.key, metadata.get("namespace"), metadata["name"]) is not None:
+        return None
+    fields = {f"f:{name}": owned(new[name]) for name in ("spec", "data") if name in new}
+    fields.update(_metadata_fields({}, metadata))
+    metadata["managedFields"] = _tracked([], resource, manager, "", fields, cluster.clock.stamp(), add=False)
+    return cluster.stored(resource, new)
 
 
 def write_status(cluster: Cluster, resource: Resource, obj: Object, status: Object, manager: str) -> Object:
