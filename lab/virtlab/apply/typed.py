@@ -231,12 +231,6 @@ def _compare_items(kind: ListType, old: list[Any], new: list[Any], path: Path, f
 
 def merge(kind: Type, live: Any, config: Any) -> Any:
     """C(live) with what C(config) says; lists of items with keys are merged, the order of C(config) prevails."""
-    return _merge(kind, live, config)
-
-
-def _merge(kind: Type, live: Any, config: Any) -> Any:
-    if config is _ABSENT:
-        return live
     if live is _ABSENT or live is None:
         return config
     match kind.resolve(live if config is None else config):
@@ -249,7 +243,7 @@ def _merge(kind: Type, live: Any, config: Any) -> Any:
             for key, value in config.items():
                 child = mapping.fields.get(key, mapping.element)
                 before = live.get(key, _ABSENT)
-                merged[key] = value if child is None else _merge(child, before, value)
+                merged[key] = value if child is None else merge(child, before, value)
             return merged
         case ListType(associative=True) as listing if isinstance(live, list) and isinstance(config, list):
             return _merge_items(listing, live, config)
@@ -270,7 +264,7 @@ def _merge_items(kind: ListType, live: list[Any], config: list[Any]) -> list[Any
 
     def take(element: str) -> None:
         merged.add(element)
-        out.append(_merge(kind.element, known.get(element, _ABSENT), wanted[element]))
+        out.append(merge(kind.element, known.get(element, _ABSENT), wanted[element]))
 
     at, to = 0, 0
     while at < len(left) or to < len(right):

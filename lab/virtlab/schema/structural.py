@@ -65,12 +65,8 @@ def _walk(schema: Schema, value: Any, path: str, paths: list[str], *, remove: bo
                 del value[key]
 
 
-def default(schema: Schema, obj: Object) -> None:
+def default(schema: Schema, value: Any) -> None:
     """Fill in defaults, everywhere below what is there; a null that is not allowed gives way to the default or goes."""
-    _default(schema, obj)
-
-
-def _default(schema: Schema, value: Any) -> None:
     if isinstance(value, list):
         items = schema.get("items")
         if items:
@@ -78,7 +74,7 @@ def _default(schema: Schema, value: Any) -> None:
                 if item is None and not items.get("nullable") and "default" in items:
                     value[index] = copied(items["default"])
                 if isinstance(value[index], dict | list):
-                    _default(items, value[index])
+                    default(items, value[index])
         return
     if not isinstance(value, dict):
         return
@@ -91,11 +87,11 @@ def _default(schema: Schema, value: Any) -> None:
                 del value[key]
                 continue
         if isinstance(value.get(key), dict | list):
-            _default(child, value[key])
+            default(child, value[key])
     values = schema.get("additionalProperties")
     if isinstance(values, dict):
         for key in [key for key in value if key not in properties]:
             if value[key] is None and not values.get("nullable") and "default" in values:
                 value[key] = copied(values["default"])
             if isinstance(value[key], dict | list):
-                _default(values, value[key])
+                default(values, value[key])
