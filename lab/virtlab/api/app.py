@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDict
 
-from virtlab.api import control, crud, discovery, errors, lists, misbehaviour, negotiation, protobuf
+from virtlab.api import control, crud, discovery, errors, lists, misbehaviour, negotiation, protobuf, scale
 from virtlab.api.crud import Request, Result
 from virtlab.api.forms import entry_encoder, listed, marker, shown
 from virtlab.api.paths import Target, parse
@@ -36,6 +36,9 @@ HANDLERS: dict[str, Handler] = {
     "delete": crud.delete,
     "deletecollection": crud.delete_collection,
 }
+ITEM_METHODS = frozenset({"GET", "PUT", "PATCH", "DELETE"})
+COLLECTION_METHODS = frozenset({"GET", "POST", "DELETE"})
+SUBRESOURCE_METHODS = frozenset({"GET", "PUT", "PATCH"})
 STORED_SUBRESOURCES = frozenset({"status", "scale"})
 
 
@@ -104,7 +107,9 @@ class Server:
             await request.read() if request.body_exists else b"",
             request.query.getall("dryRun", []),
         )
-        self._check_served(asked)
+        refused = self._refused(asked, "GET" if request.method == "HEAD" else request.method)
+        if refused is not None:
+            return self._stamped(refused)
         if target.verb == "watch":
             return await self._watch(request, asked)
         if target.verb == "list":
@@ -118,21 +123,31 @@ class Server:
         user = self.cluster.authenticator.authenticate(request.headers.get("Authorization"), certificate)
         return impersonate(self.cluster.authorizer, user, request.headers.items())
 
-    def _check_served(self, asked: Request) -> None:
-        """Raises or answers for what the resource does not do."""
+    def _refused(self, asked: Request, method: str) -> web.Response | None:
+        """The answer to what the resource does not do; raises it where it is a Status."""
         resource, target = asked.resource, asked.target
-        if target.subresource:
-            if target.subresource not in resource.subresources & STORED_SUBRESOURCES:
+        if target.subresource and target.subresource not in resource.subresources & STORED_SUBRESOURCES:
+            if resource.custom:
                 raise not_found(resource, target.name)
-            return
-        if resource.namespaced and not target.namespace and target.verb not in ("list", "watch"):
-            raise errors.not_supported(resource, target.verb)
-        if target.verb not in resource.verbs and not (target.verb == "update" and not target.name):
-            raise errors.not_supported(resource, target.verb)
+            return errors.page_not_found()
+        if resource.custom:
+            named = target.verb in ("update", "patch") and not target.name  # the handler asks for the name
+            homeless = resource.namespaced and not target.namespace and target.verb not in ("list", "watch")
+            if homeless or not (named or target.verb in resource.verbs):
+                raise errors.not_supported(resource, target.verb)
+            return None
+        allowed = ITEM_METHODS if target.name else COLLECTION_METHODS
+        if target.subresource:
+            allowed = SUBRESOURCE_METHODS
+        if resource.namespaced and not target.namespace:
+            allowed = frozenset({"GET"})
+        known = target.verb in resource.verbs or target.subresource
+        return None if method in allowed and known else errors.method_not_allowed(allowed)
 
     def _single(self, asked: Request) -> web.Response:
         accept = _accepted(asked)
-        result = HANDLERS[asked.target.verb](asked)
+        handlers = scale.HANDLERS if asked.target.subresource == "scale" else HANDLERS
+        result = handlers[asked.target.verb](asked)
         body = shown(result.object, asked.resource, self.cluster, accept, asked.query)
         headers = CIMultiDict([("Content-Type", accept.media_type), *errors.warning_header(asked.warnings)])
         return web.Response(status=result.code, body=body, headers=headers)

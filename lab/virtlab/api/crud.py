@@ -111,16 +111,11 @@ def update(request: Request) -> Result:
 def patch(request: Request) -> Result:
     if not request.target.name:
         raise bad_request("name must be provided")
-    media_type = negotiation.media_type_of(request.content_type)
-    kind = PATCH_TYPES.get(media_type)
-    if kind is None or (kind == "strategic" and request.resource.custom):
-        raise negotiation.unsupported(
-            name for name, kind in PATCH_TYPES.items() if kind != "strategic" or not request.resource.custom
-        )
+    kind = patch_kind(request)
     options = write_options(
         "PatchOptions", request.query, request.dry_run, request.user_agent, applying=kind == "apply"
     )
-    value = _patch_body(request, kind)
+    value = patch_body(request, kind)
     obj, created = request.cluster.patched(
         request.resource,
         request.target.name,
@@ -138,7 +133,19 @@ def patch(request: Request) -> Result:
     return Result(201 if created else 200, obj)
 
 
-def _patch_body(request: Request, kind: str) -> Any:
+def patch_kind(request: Request) -> str:
+    """json, merge, strategic or apply, by the content type; raises 415."""
+    media_type = negotiation.media_type_of(request.content_type)
+    kind = PATCH_TYPES.get(media_type)
+    if kind is None or (kind == "strategic" and request.resource.custom):
+        raise negotiation.unsupported(
+            name for name, kind in PATCH_TYPES.items() if kind != "strategic" or not request.resource.custom
+        )
+    return kind
+
+
+def patch_body(request: Request, kind: str) -> Any:
+    """The patch as it was sent, read; raises 400."""
     if kind == "apply":
         try:
             value = yaml.safe_load(request.body)

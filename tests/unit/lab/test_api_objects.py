@@ -150,6 +150,27 @@ def test_unknown_paths_are_plain_text(api: Api, method: str, path: str, status: 
     assert (reply.status, reply.text) == (status, "404 page not found\n")
 
 
+@pytest.mark.parametrize(("method", "path"), [("POST", f"{MAPS}/a"), ("PUT", MAPS), ("DELETE", "/api/v1/configmaps")])
+def test_a_method_that_no_route_has(api: Api, method: str, path: str) -> None:
+    reply = api(method, path, {})
+    assert (reply.status, reply.text) == (405, "405: Method Not Allowed")
+
+
+def test_scale_writes_replicas_alone(api: Api) -> None:
+    path = "/apis/apps/v1/namespaces/{ns}/deployments"
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "d"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template},
+    }
+    assert api("POST", path, deployment).status == 201
+    scaled = api("PATCH", f"{path}/d/scale", {"spec": {"replicas": 0}}, Content_Type=MERGE).body
+    assert (scaled["kind"], scaled["spec"], scaled["status"]["selector"]) == ("Scale", {"replicas": 0}, "a=b")
+    assert api("GET", f"{path}/d").body["spec"]["replicas"] == 0
+
+
 def _protobuf(name: str, namespace: str) -> bytes:
     """A ConfigMap with data {"k": "v"} as kubectl encodes it."""
 
