@@ -1,4 +1,4 @@
-"""The plugin documentation is right and builds as a site, warnings being errors. Usage: documentation.py WORK_DIRECTORY"""
+"""The plugin documentation is right and builds as a site without warnings. Usage: documentation.py WORK_DIRECTORY"""
 
 from __future__ import annotations
 
