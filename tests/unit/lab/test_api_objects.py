@@ -121,7 +121,6 @@ def test_a_failing_test_operation_changes_nothing(api: Api) -> None:
 
 def test_the_status_endpoint_writes_status_alone(api: Api) -> None:
     path = "/apis/kubevirt.io/v1/namespaces/{ns}/virtualmachines"
-    domain = {"devices": {}, "memory": {"guest": "1Gi"}}
     machine = {
         "apiVersion": "kubevirt.io/v1",
         "kind": "VirtualMachine",
