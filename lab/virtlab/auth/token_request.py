@@ -31,6 +31,7 @@ def request_token(call: Call) -> Answer:
     if problem:
         cause = Cause(f"Invalid value: {seconds}: {problem}", "spec.expirationSeconds", "FieldValueInvalid")
         raise invalid(TOKEN_REQUEST, "", [cause])
+    seconds = call.cluster.faults.token_lifetime() or seconds
     account = call.cluster.get(call.resource, call.name, call.namespace)
     tokens = call.cluster.authenticator.tokens
     audiences = spec.get("audiences") or [tokens.issuer]

@@ -87,3 +87,16 @@ def test_only_the_administrator_steers(api: Api) -> None:
     assert api("GET", "/virtlab/status").status == 200
     assert api("GET", "/virtlab/status", Authorization="Bearer nonsense").status == 401
     assert api("GET", "/virtlab/faults", Authorization="").status == 403
+
+
+def test_tokens_that_expire_soon(api: Api, lab: Any) -> None:
+    lab.fault("token", lifetime=1)
+    path = "/api/v1/namespaces/{ns}/serviceaccounts/default/token"
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
+    issued = api("POST", path, request).body
+    assert issued["spec"]["expirationSeconds"] == 1
+    until = time.monotonic() + 10
+    review = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    while api("POST", review, body, Authorization=f"Bearer {issued['status']['token']}").status != 401:
+        assert time.monotonic() < until
