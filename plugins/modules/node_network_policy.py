@@ -92,7 +92,7 @@ EXAMPLES = r"""
               stp:
                 enabled: false
             port:
-              - name: eth1
+              - name: enp2s0
     wait: true
 
 - name: The localnet physnet1 leads to the OVS bridge of the nodes
