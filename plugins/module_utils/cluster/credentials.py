@@ -14,9 +14,11 @@ import os
 import ssl
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import urllib3
+from urllib3.response import HTTPHeaderDict
 from urllib3.util.ssl_ import create_urllib3_context
 
 from ..task import Failure
@@ -25,7 +27,13 @@ from .options import Connection
 try:
     from kubernetes.client.configuration import Configuration
     from kubernetes.client.rest import RESTClientObject
-    from kubernetes.config import ConfigException, load_incluster_config, load_kube_config, load_kube_config_from_dict
+    from kubernetes.config import (
+        ConfigException,
+        kube_config,
+        load_incluster_config,
+        load_kube_config,
+        load_kube_config_from_dict,
+    )
 except ImportError as error:
     MISSING_LIBRARY: str | None = str(error)
 else:
@@ -49,7 +57,7 @@ class Session:
             )
         self._connection = connection
         # The kubernetes client writes inline certificates to files; they are gone once the TLS context has read them.
-        with tempfile.TemporaryDirectory(prefix="virtstack-") as folder:
+        with _temporary_files() as folder:
             self._configuration = _configuration(connection, folder)
             self._configuration.connection_pool_maxsize = size
             self.host = str(self._configuration.host).rstrip("/")
@@ -64,9 +72,9 @@ class Session:
             # The user has asked for it; a warning with every request would only hide others.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
-    def headers(self) -> urllib3.HTTPHeaderDict:
+    def headers(self) -> HTTPHeaderDict:
         """The headers of one request; the kubernetes client renews a token that is about to expire on the way."""
-        headers = urllib3.HTTPHeaderDict()
+        headers = HTTPHeaderDict()
         connection = self._connection
         if connection.api_key:
             headers["Authorization"] = f"Bearer {connection.api_key}"
@@ -155,6 +163,19 @@ def _load(connection: Connection, configuration: Any, folder: str) -> None:
             "No cluster is named: give kubeconfig, or host and api_key, or set K8S_AUTH_KUBECONFIG, or K8S_AUTH_HOST"
             f" and K8S_AUTH_API_KEY. (There is no {paths} either, and this is no pod of a cluster.)"
         )
+
+
+@contextmanager
+def _temporary_files() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="virtstack-") as folder:
+        try:
+            yield folder
+        finally:
+            # Older kubernetes clients look for a file that they wrote once, whether it is still there or not.
+            written: dict[Any, str] = getattr(kube_config, "_temp_files", {})
+            for content, path in list(written.items()):
+                if path.startswith(folder):
+                    del written[content]
 
 
 def _tls_context(configuration: Any) -> ssl.SSLContext:

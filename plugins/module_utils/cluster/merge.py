@@ -68,6 +68,8 @@ def intent(
     body = _mapping(desired, live or {}, _places(resource, replace_lists), removals)
     body.pop("status", None)
     metadata = {name: value for name, value in body.get("metadata", {}).items() if name not in SERVER_METADATA}
+    if not resource.namespaced:
+        metadata.pop("namespace", None)
     return Intent({"apiVersion": resource.api_version, "kind": resource.kind, **body, "metadata": metadata}, removals)
 
 

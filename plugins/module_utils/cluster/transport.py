@@ -198,7 +198,7 @@ def _unreachable(asked: Asked, host: str, error: http.HTTPError, seconds: float)
         elif "CERTIFICATE_VERIFY_FAILED" in text:
             what = f"its TLS certificate is not trusted: {_plain(text)}"
             todo = "Give the CA that signed it as ca_cert; validate_certs: false turns verification off."
-    elif isinstance(error, http.NameResolutionError):
+    elif isinstance(error, http.NewConnectionError) and _is_unresolved(text):
         what, todo = "its name cannot be resolved", "Check host, or the server in the kubeconfig, and DNS."
     elif isinstance(error, http.ProxyError):
         what, todo = f"the proxy does not let us through: {_plain(text)}", "Check proxy and no_proxy."
@@ -213,6 +213,11 @@ def _unreachable(asked: Asked, host: str, error: http.HTTPError, seconds: float)
         what = f"the connection broke: {_plain(text)}"
         todo = "Whether it was done is not known: look before repeating."
     return Unreachable(f"Cannot {asked} at {host}: {what}. {todo}")
+
+
+def _is_unresolved(text: str) -> bool:
+    # urllib3 2 says so; urllib3 1 passes on getaddrinfo's error, whose numbers are negative.
+    return "Failed to resolve" in text or "[Errno -" in text
 
 
 def _plain(text: str) -> str:
