@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import signal
@@ -130,7 +131,8 @@ def serve(state: State, arguments: argparse.Namespace) -> int:
             pipe.write("ready")
 
     daemon.serve(state.directory, ready, install=arguments.installed)
-    return 0
+    logging.shutdown()
+    os._exit(0)  # everything is written; taking thousands of objects apart would only take time
 
 
 def stop(state: State, arguments: argparse.Namespace) -> int:
@@ -212,8 +214,13 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="virtlab", description="A virtualization cluster for one machine.")
     top.add_argument("--version", action="version", version=__version__)
     common = argparse.ArgumentParser(add_help=False)
+    # Given before a fault's action, it must outlast the action's own default.
+    top.set_defaults(state_dir=None)
     common.add_argument(
-        "--state-dir", type=Path, default=None, help="the lab's directory (VIRTLAB_HOME, else below XDG_STATE_HOME)"
+        "--state-dir",
+        type=Path,
+        default=argparse.SUPPRESS,
+        help="the lab's directory (VIRTLAB_HOME, else below XDG_STATE_HOME)",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
