@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import logging
 import os
 import signal
@@ -58,6 +59,7 @@ def serve(directory: Path, ready: Callable[[], None], *, install: bool = False) 
 
 async def _run(state: State, listener: socket.socket, ready: Callable[[], None], install: bool) -> None:
     cluster, manager = assemble(state)
+    gc.freeze()  # what is there now stays: no collection needs to look at it again
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -73,6 +75,9 @@ async def _run(state: State, listener: socket.socket, ready: Callable[[], None],
     await runner.setup()
     site = web.SockSite(runner, listener, ssl_context=state.authority.server_context(), shutdown_timeout=GRACE)
     await site.start()
+    resumed = bool(cluster.store.count(("", "nodes")))
+    if resumed and not install:
+        ready()  # controllers take seconds to take in a full lab; requests are answered from what is there
     manager.start()
     flushing = loop.create_task(_flush(cluster))
     if install:
@@ -80,7 +85,8 @@ async def _run(state: State, listener: socket.socket, ready: Callable[[], None],
             await installation.install(cluster)
         except TimeoutError:
             log.error("the operator is not ready after %s seconds; see its conditions", installation.PATIENCE)
-    ready()
+    if install or not resumed:
+        ready()
     log.info("serving %s", state.url)
     await stop.wait()
     for watch in tuple(api.watches):
