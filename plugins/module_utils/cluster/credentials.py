@@ -39,6 +39,8 @@ except ImportError as error:
 else:
     MISSING_LIBRARY = None
 
+# What the API server's audit log calls us.
+USER_AGENT = "virtstack.core"
 _VARIABLES = ("KUBECONFIG", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 _FILE_SETTINGS = ("ca_certs", "cert_file", "key_file", "ca_cert_data")
 
@@ -74,7 +76,7 @@ class Session:
 
     def headers(self) -> HTTPHeaderDict:
         """The headers of one request; the kubernetes client renews a token that is about to expire on the way."""
-        headers = HTTPHeaderDict()
+        headers = HTTPHeaderDict({"User-Agent": USER_AGENT})
         connection = self._connection
         if connection.api_key:
             headers["Authorization"] = f"Bearer {connection.api_key}"
