@@ -1,0 +1,118 @@
+"""Every module gives the same results in the controller's process and as a module of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import REPOSITORY, Ansible, Lab
+
+MODULES = sorted(path.stem for path in (REPOSITORY / "plugins" / "modules").glob("*.py") if path.stem != "__init__")
+NAMESPACE = "both-ways"
+BRIDGE = {"interfaces": [{"name": "br-both", "type": "linux-bridge", "state": "up", "bridge": {"port": []}}]}
+
+Options = dict[str, Any]
+# What is there before, by module: made once, directly.
+THERE: list[tuple[str, Options]] = [
+    ("operator", {"package": "kubernetes-nmstate-operator", "wait": True}),
+    ("namespace", {"name": NAMESPACE, "labels": {"tier": "one"}}),
+    ("network_attachment", {"name": "lan", "namespace": NAMESPACE, "type": "layer2"}),
+    ("node_network_policy", {"name": "br-both", "desired_state": BRIDGE, "wait": True}),
+    ("hyperconverged", {"definition": {"liveMigrationConfig": {"parallelMigrationsPerCluster": 3}}, "wait": True}),
+    ("vm", {"name": "db", "namespace": NAMESPACE, "memory": "64Mi", "run_strategy": "Halted"}),
+    ("vm_power", {"name": "db", "namespace": NAMESPACE, "state": "stopped"}),
+    ("vm_info", {"namespaces": [NAMESPACE]}),
+]
+# What is asked for then in check mode: changes, removals, mistakes.
+ASKED: list[tuple[str, Options]] = [
+    ("operator", {"state": "absent"}),
+    ("operator", {"channel": "stabel"}),
+    ("namespace", {"name": NAMESPACE, "labels": {"tier": "two"}}),
+    ("namespace", {"name": NAMESPACE, "state": "absent"}),
+    ("network_attachment", {"name": "lan", "namespace": NAMESPACE, "type": "layer2", "mtu": 1300}),
+    ("network_attachment", {"name": "lan", "namespace": NAMESPACE, "type": "layer2", "bridge": "br1"}),
+    ("network_attachment", {"name": "lan", "namespace": NAMESPACE, "bogus": 1}),
+    ("node_network_policy", {"name": "br-both", "desired_state": {}, "max_unavailable": "all"}),
+    ("node_network_policy", {"name": "br-both", "state": "absent"}),
+    ("hyperconverged", {"definition": {"liveMigrationConfig": {"parallelMigrationsPerCluster": 7}}}),
+    ("hyperconverged", {"definition": {"nope": 1}}),
+    ("vm", {"name": "db", "namespace": NAMESPACE, "memory": "128Mi"}),
+    ("vm", {"name": "db", "namespace": NAMESPACE, "memory": "much"}),
+    ("vm_power", {"name": "db", "namespace": NAMESPACE, "state": "started"}),
+    ("vm_power", {"name": "db", "namespace": NAMESPACE, "state": "paused"}),
+    ("vm_info", {"namespaces": [NAMESPACE], "name": "none"}),
+]
+
+
+def test_every_module_is_compared() -> None:
+    assert {module for module, _ in THERE} == {module for module, _ in ASKED} == set(MODULES)
+
+
+def results(
+    ansible: Ansible, lab: Lab, place: Path, calls: list[tuple[str, Options]], *arguments: str
+) -> list[dict[str, Any]]:
+    """The results of the calls, the module's own way for those that name an interpreter."""
+    tasks: list[dict[str, Any]] = [
+        {
+            f"virtstack.core.{module}": {key: value for key, value in options.items() if key != "interpreter"},
+            "register": f"result_{number}",
+            "ignore_errors": True,
+            "vars": {"ansible_python_interpreter": options["interpreter"]} if "interpreter" in options else {},
+        }
+        for number, (module, options) in enumerate(calls)
+    ]
+    written = place / "results.json"
+    names = ", ".join(f"result_{number}" for number in range(len(calls)))
+    content = {"dest": str(written), "content": "{{ [" + names + "] | to_json }}", "mode": "0600"}
+    tasks.append({"ansible.builtin.copy": content, "check_mode": False, "diff": False})
+    playbook = place / "calls.yml"
+    playbook.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    played = ansible.playbook(playbook, lab, *arguments)
+    assert played.returncode == 0, played.output
+    found: list[dict[str, Any]] = json.loads(json.loads(json.dumps(written.read_text())))
+    return found
+
+
+def essence(result: dict[str, Any]) -> dict[str, Any]:
+    """Without what belongs to the way itself, and to the moment."""
+    left_out = ("invocation", "ansible_facts", "exception", "warnings", "deprecations")
+    return {key: value for key, value in result.items() if key not in left_out}
+
+
+@pytest.fixture(scope="module")
+def there(installed_lab: Lab, ansible: Ansible, tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    made = results(ansible, installed_lab, tmp_path_factory.mktemp("made"), THERE)
+    assert not [result for result in made if result.get("failed")], made
+    return installed_lab
+
+
+@pytest.fixture
+def interpreter(tmp_path: Path) -> str:
+    """This Python under another name, so that it is another interpreter that is asked for."""
+    script = tmp_path / "python-of-its-own"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    script.chmod(0o755)
+    return str(script)
+
+
+@pytest.mark.parametrize(
+    ("calls", "arguments"),
+    [pytest.param(THERE, (), id="what is there"), pytest.param(ASKED, ("--check", "--diff"), id="what would be")],
+)
+def test_both_ways_return_the_same(
+    calls: list[tuple[str, Options]],
+    arguments: tuple[str, ...],
+    there: Lab,
+    ansible: Ansible,
+    interpreter: str,
+    tmp_path: Path,
+) -> None:
+    forked = [(module, {**options, "interpreter": interpreter}) for module, options in calls]
+    together = [call for pair in zip(calls, forked, strict=True) for call in pair]
+    found = results(ansible, there, tmp_path, together, *arguments)
+    for (module, options), direct, own in zip(calls, found[::2], found[1::2], strict=True):
+        assert essence(direct) == essence(own), (module, options)

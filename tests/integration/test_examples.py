@@ -1,0 +1,65 @@
+"""The examples in the documentation of every module are tasks that run, in their order, in a namespace C(prod)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import REPOSITORY, Ansible, Lab
+
+MODULES = sorted(path.stem for path in (REPOSITORY / "plugins" / "modules").glob("*.py") if path.stem != "__init__")
+# These install the operator themselves, and remove it.
+ON_AN_EMPTY_LAB = ("operator",)
+
+NAMESPACE = {"virtstack.core.namespace": {"name": "prod"}}
+NMSTATE = {"virtstack.core.operator": {"package": "kubernetes-nmstate-operator", "wait": True}}
+DATABASE = {"virtstack.core.vm": {"name": "db", "namespace": "prod", "memory": "64Mi", "wait": True}}
+EMPTIED = {"virtstack.core.namespace": {"name": "prod", "state": "absent", "delete_contents": True, "wait": True}}
+# What has to be there before the first example of a module.
+PREPARED: dict[str, list[dict[str, Any]]] = {
+    "operator": [],
+    "node_network_policy": [NMSTATE],
+    "vm_power": [NAMESPACE, DATABASE],
+    "vm_info": [NAMESPACE, DATABASE],
+}
+
+
+def examples(module: str) -> list[dict[str, Any]]:
+    source = (REPOSITORY / "plugins" / "modules" / f"{module}.py").read_text()
+    match = re.search(r'^EXAMPLES = r?"""(.*?)^"""', source, re.MULTILINE | re.DOTALL)
+    assert match, f"{module} has no examples"
+    tasks: list[dict[str, Any]] = yaml.safe_load(match[1])
+    return tasks
+
+
+def playbook(path: Path, tasks: list[dict[str, Any]]) -> Path:
+    # Short waits, so that an example that does not come to its end says so before the test's own time is over.
+    names = {key for task in tasks for key in task if key.startswith("virtstack.core.")}
+    waiting = {name: {"wait_timeout": 90} for name in sorted(names - {"virtstack.core.network_attachment"})}
+    waiting = {name: options for name, options in waiting.items() if not name.endswith("_info")}
+    play = {"hosts": "localhost", "gather_facts": False, "module_defaults": waiting, "tasks": tasks}
+    path.write_text(yaml.safe_dump([play], sort_keys=False))
+    return path
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_examples_of_a_module_run(
+    module: str, request: pytest.FixtureRequest, ansible: Ansible, tmp_path: Path
+) -> None:
+    lab: Lab = request.getfixturevalue("empty_lab" if module in ON_AN_EMPTY_LAB else "installed_lab")
+    tasks = [*PREPARED.get(module, [NAMESPACE]), *examples(module)]
+    try:
+        played = ansible.playbook(playbook(tmp_path / "examples.yml", tasks), lab)
+        assert played.returncode == 0, played.output
+    finally:
+        ansible.playbook(playbook(tmp_path / "emptied.yml", [EMPTIED]), lab)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_example_has_a_name_and_shows_the_module_or_its_result(module: str) -> None:
+    tasks = examples(module)
+    assert all(task.get("name") for task in tasks)
+    assert any(f"virtstack.core.{module}" in task for task in tasks)
