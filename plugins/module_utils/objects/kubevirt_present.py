@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -266,14 +266,18 @@ def waiting_check(created: Mapping[tuple[str | None, str], bool]) -> Check:
     return check
 
 
-def volume_trouble(client: Client, vm: Object) -> str | None:
-    """Why a VM's volumes are not filled, as far as CDI says; for a wait that did not watch them."""
+def explained(client: Client, vm: Object, error: ClusterError) -> str:
+    """The message of a wait that failed, and what CDI says of the volumes: the VM tells only that they failed."""
+    told = [reason for reason in _volume_troubles(client, vm) if reason not in error.message]
+    return " ".join([error.message, *(f"{reason}." for reason in told)])
+
+
+def _volume_troubles(client: Client, vm: Object) -> Iterator[str]:
     for related in related_volumes(vm):
         try:
             found = client.get(DATA_VOLUME, related.name or "", related.namespace)
         except ClusterError:
-            return None
+            return
         verdict = related.check(found)
         if isinstance(verdict, Failed):
-            return f"DataVolume {related.name}: {verdict.reason}"
-    return None
+            yield f"DataVolume {related.name}: {verdict.reason.rstrip('.')}"

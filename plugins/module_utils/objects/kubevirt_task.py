@@ -15,13 +15,13 @@ from ..cluster.declare import read_many
 from ..cluster.errors import ClusterError
 from ..cluster.resource import Object
 from ..cluster.shown import shown
-from ..cluster.wait import WaitTimeout, wait_many
+from ..cluster.wait import wait_many
 from ..machine.refusal import Refused
 from ..task import Failure, Result, Task
 from .kubevirt import VIRTUAL_MACHINE
 from .kubevirt_absent import Removal, absent
 from .kubevirt_options import VM_OPTIONS, Declaration, read_declaration, renamed
-from .kubevirt_present import Policy, await_ready, present, volume_trouble, waiting_check
+from .kubevirt_present import Policy, await_ready, explained, present, waiting_check
 
 Key = tuple[str | None, str]
 # Options of an item of C(vms) that the task's own options stand in for.
@@ -126,8 +126,8 @@ def _declare_one(client: Client, task: Task) -> Result:
         try:
             vm = await_ready(client, vm, result["action"] == "created", result["expanded"], policy)
         except ClusterError as error:
-            error.result.update(result, vm=shown(VIRTUAL_MACHINE, vm))
-            raise
+            message = explained(client, vm, error)
+            raise Failure(message, **result, vm=shown(VIRTUAL_MACHINE, vm)) from error
     return {**result, "vm": shown(VIRTUAL_MACHINE, vm)}
 
 
@@ -213,8 +213,7 @@ def _await_many(client: Client, written: Mapping[Key, tuple[Result, Object]], po
         if not isinstance(found, ClusterError):
             continue
         result, vm = written[key]
-        reason = volume_trouble(client, vm) if isinstance(found, WaitTimeout) else None
-        failed[key] = Failure(f"{found.message} {reason}." if reason else found.message, **result)
+        failed[key] = Failure(explained(client, vm, found), **result)
     return failed
 
 
