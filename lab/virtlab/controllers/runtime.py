@@ -353,17 +353,16 @@ class Manager:
                     break
             await asyncio.sleep(0)
 
-    def settle(self, timeout: float = 10.0) -> None:
-        """Reconcile until nothing is queued and no timer is due within C(timeout) seconds; for tests without a loop."""
+    def settle(self, timeout: float = 10.0, horizon: float = 0.2) -> None:
+        """Reconcile until nothing is queued and no timer is due within C(horizon) seconds; for tests without a loop."""
         until = time.monotonic() + timeout
         while time.monotonic() < until:
-            wait = self._ripen()
+            self._ripen()
             for task in self._next():
                 self._reconcile(task)
-            if not self._queue and wait is None and not self._timers:
+            pause = self._ripen()
+            if self._queue:
+                continue
+            if pause is None or pause > horizon:
                 return
-            if not self._queue:
-                pause = self._ripen()
-                if pause is not None and time.monotonic() + pause > until:
-                    return
-                time.sleep(pause or 0)
+            time.sleep(pause)
