@@ -50,7 +50,9 @@ class Played:
         assert found is not None, f"{qualified} is not served"
         return found
 
-    def create(self, qualified: str, name: str, spec: Object | None = None, namespace: str | None = None, **more: Any) -> Object:
+    def create(
+        self, qualified: str, name: str, spec: Object | None = None, namespace: str | None = None, **more: Any
+    ) -> Object:
         """Create, and let the controllers do what follows."""
         metadata = {"name": name, **more.pop("metadata", {})}
         obj: Object = {"metadata": metadata, **more}

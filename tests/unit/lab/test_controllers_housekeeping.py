@@ -16,7 +16,11 @@ def played() -> Played:
 
 def test_a_namespace_is_born_with_its_accounts_and_certificates(played: Played) -> None:
     played.create("namespaces", "new")
-    assert {item["metadata"]["name"] for item in played.list("serviceaccounts", "new")} == {"builder", "default", "deployer"}
+    assert {item["metadata"]["name"] for item in played.list("serviceaccounts", "new")} == {
+        "builder",
+        "default",
+        "deployer",
+    }
     names = {item["metadata"]["name"] for item in played.list(CONFIG_MAPS, "new")}
     assert names == {"kube-root-ca.crt", "openshift-service-ca.crt"}
     played.delete(CONFIG_MAPS, "kube-root-ca.crt", "new")
@@ -27,11 +31,18 @@ def test_a_namespace_goes_when_its_last_finalizer_does_and_says_what_holds_it(pl
     played.create("namespaces", "old")
     played.create(CONFIG_MAPS, "held", namespace="old", metadata={"finalizers": ["example.com/hold"]})
     played.delete("namespaces", "old")
-    found = [(item["type"], item["status"], item["message"]) for item in played.get("namespaces", "old")["status"]["conditions"]]
+    found = [
+        (item["type"], item["status"], item["message"])
+        for item in played.get("namespaces", "old")["status"]["conditions"]
+    ]
     assert found == [
         ("NamespaceDeletionDiscoveryFailure", "False", "All resources successfully discovered"),
         ("NamespaceDeletionGroupVersionParsingFailure", "False", "All legacy kube types successfully parsed"),
-        ("NamespaceDeletionContentFailure", "False", "All content successfully deleted, may be waiting on finalization"),
+        (
+            "NamespaceDeletionContentFailure",
+            "False",
+            "All content successfully deleted, may be waiting on finalization",
+        ),
         ("NamespaceContentRemaining", "True", "Some resources are remaining: configmaps. has 1 resource instances"),
         (
             "NamespaceFinalizersRemaining",
@@ -80,7 +91,11 @@ def test_a_network_policy_is_configured_fails_or_matches_nothing(played: Played)
     played.create("namespaces", "openshift-nmstate")
     groups = "operatorgroups.operators.coreos.com"
     played.create(groups, "group", {"targetNamespaces": ["openshift-nmstate"]}, "openshift-nmstate")
-    wanted = {"name": "kubernetes-nmstate-operator", "source": "redhat-operators", "sourceNamespace": "openshift-marketplace"}
+    wanted = {
+        "name": "kubernetes-nmstate-operator",
+        "source": "redhat-operators",
+        "sourceNamespace": "openshift-marketplace",
+    }
     played.create("subscriptions.operators.coreos.com", "nmstate", wanted, "openshift-nmstate")
     played.create("nmstates.nmstate.io", "nmstate")
 

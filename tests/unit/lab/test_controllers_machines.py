@@ -41,7 +41,9 @@ def test_a_machine_goes_from_starting_to_running_with_addresses_and_an_agent(pla
     vmi = instance(played, "run")
     assert vmi is not None
     interface = vmi["status"]["interfaces"][0]
-    pod = next(item for item in played.list("pods", "prod") if item["metadata"]["labels"]["vm.kubevirt.io/name"] == "run")
+    pod = next(
+        item for item in played.list("pods", "prod") if item["metadata"]["labels"]["vm.kubevirt.io/name"] == "run"
+    )
     assert interface["ipAddress"] == pod["status"]["podIP"]
     assert vmi["status"]["nodeName"] == pod["spec"]["nodeName"]
     assert vmi["status"]["guestOSInfo"]["id"] == "fedora"
@@ -80,7 +82,9 @@ def test_a_restart_request_replaces_the_instance(played: Played) -> None:
         ("Manual", "Succeeded", False),
     ],
 )
-def test_what_happens_when_the_guest_ends_by_itself(played: Played, strategy: str, phase: str, runs_again: bool) -> None:
+def test_what_happens_when_the_guest_ends_by_itself(
+    played: Played, strategy: str, phase: str, runs_again: bool
+) -> None:
     name = f"{strategy}-{phase}".lower()
     played.machine(name, strategy=strategy)
     if strategy == "Manual":
@@ -99,13 +103,20 @@ def test_a_missing_claim_is_named_as_recorded_and_the_machine_starts_when_it_app
     played.machine("miss", volumes=[{"name": "root", "persistentVolumeClaim": {"claimName": "late"}}])
     assert played.printable("miss") == "ErrorPvcNotFound"
     said = "PVC prod/late does not exist, waiting for it to appear"
-    found = [(item["type"], item.get("reason"), item["message"]) for item in conditions(played.get(VMS, "miss", "prod")).values()]
+    found = [
+        (item["type"], item.get("reason"), item["message"])
+        for item in conditions(played.get(VMS, "miss", "prod")).values()
+    ]
     assert found == [
         ("Ready", "PodNotExists", "virt-launcher pod has not yet been scheduled"),
         ("PodScheduled", "Unschedulable", said),
         ("Synchronized", "FailedPvcNotFound", said),
     ]
-    claim = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": "lab-block"}
+    claim = {
+        "accessModes": ["ReadWriteMany"],
+        "resources": {"requests": {"storage": "1Gi"}},
+        "storageClassName": "lab-block",
+    }
     played.create("persistentvolumeclaims", "late", claim, "prod")
     assert played.printable("miss") == "Running"
 
@@ -199,5 +210,7 @@ def test_a_migration_moves_the_guest_to_another_node(played: Played) -> None:
     assert after is not None
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert after["status"]["nodeName"] != before["status"]["nodeName"]
-    pods = [pod for pod in played.list("pods", "prod") if pod["metadata"]["labels"].get("vm.kubevirt.io/name") == "move"]
+    pods = [
+        pod for pod in played.list("pods", "prod") if pod["metadata"]["labels"].get("vm.kubevirt.io/name") == "move"
+    ]
     assert [pod["spec"]["nodeName"] for pod in pods] == [after["status"]["nodeName"]]

@@ -118,7 +118,10 @@ def test_nodes_instance_types_and_boot_sources_come_with_it(played: Played) -> N
     node = played.get("nodes", "worker-0")
     assert node["metadata"]["labels"]["kubevirt.io/schedulable"] == "true"
     assert node["status"]["allocatable"]["devices.kubevirt.io/kvm"] == "1k"
-    types = {item["metadata"]["name"]: item for item in played.list("virtualmachineclusterinstancetypes.instancetype.kubevirt.io")}
+    types = {
+        item["metadata"]["name"]: item
+        for item in played.list("virtualmachineclusterinstancetypes.instancetype.kubevirt.io")
+    }
     assert types["u1.medium"]["spec"] == {"cpu": {"guest": 1}, "memory": {"guest": "4Gi"}}
     rhel9 = played.get("datasources.cdi.kubevirt.io", "rhel9", "openshift-virtualization-os-images")
     assert conditions(rhel9)["Ready"]["status"] == "True"

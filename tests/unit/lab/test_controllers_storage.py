@@ -30,7 +30,11 @@ def phase(played: Played, name: str) -> str | None:
     ("name", "source", "phases"),
     [
         ("blank", {"blank": {}}, ["ImportScheduled", "ImportInProgress", "Succeeded"]),
-        ("http", {"http": {"url": "http://images.example/x.qcow2"}}, ["ImportScheduled", "ImportInProgress", "Succeeded"]),
+        (
+            "http",
+            {"http": {"url": "http://images.example/x.qcow2"}},
+            ["ImportScheduled", "ImportInProgress", "Succeeded"],
+        ),
         ("registry", {"registry": {"url": "docker://quay.io/x"}}, ["ImportScheduled", "ImportInProgress", "Succeeded"]),
         ("upload", {"upload": {}}, ["UploadScheduled", "UploadReady"]),
     ],
@@ -43,7 +47,10 @@ def test_the_phases_of_each_source(played: Played, name: str, source: Object, ph
 
 def test_a_finished_import_is_bound_ready_and_no_longer_running(played: Played) -> None:
     played.create(DATA_VOLUMES, "done", {"source": {"blank": {}}, "storage": ONE}, "prod")
-    found = {kind: (item["status"], item.get("reason"), item.get("message")) for kind, item in conditions(played.get(DATA_VOLUMES, "done", "prod")).items()}
+    found = {
+        kind: (item["status"], item.get("reason"), item.get("message"))
+        for kind, item in conditions(played.get(DATA_VOLUMES, "done", "prod")).items()
+    }
     assert found == {
         "Bound": ("True", "Bound", "PVC done Bound"),
         "Ready": ("True", None, None),
@@ -55,7 +62,9 @@ def test_a_finished_import_is_bound_ready_and_no_longer_running(played: Played) 
 
 
 def test_a_clone_of_what_is_not_there_waits_without_a_phase_until_it_is(played: Played) -> None:
-    played.create(DATA_VOLUMES, "copy", {"source": {"pvc": {"name": "origin", "namespace": "prod"}}, "storage": {}}, "prod")
+    played.create(
+        DATA_VOLUMES, "copy", {"source": {"pvc": {"name": "origin", "namespace": "prod"}}, "storage": {}}, "prod"
+    )
     assert phase(played, "copy") is None
     played.create(DATA_VOLUMES, "origin", {"source": {"blank": {}}, "storage": ONE}, "prod")
     assert phase(played, "copy") == "Succeeded"
@@ -67,7 +76,9 @@ def test_a_clone_of_what_is_not_there_waits_without_a_phase_until_it_is(played: 
 def test_an_import_told_to_fail_says_so_in_cdis_words_and_counts_restarts(played: Played) -> None:
     text = "Unable to connect to http data source: expected status code 200, got 404. Status: 404 Not Found"
     rule = played.cluster.faults.add(subject="import", path="prod/broken", message=text)
-    played.create(DATA_VOLUMES, "broken", {"source": {"http": {"url": "http://images.example/y"}}, "storage": ONE}, "prod")
+    played.create(
+        DATA_VOLUMES, "broken", {"source": {"http": {"url": "http://images.example/y"}}, "storage": ONE}, "prod"
+    )
     broken = played.get(DATA_VOLUMES, "broken", "prod")
     running = conditions(broken)["Running"]
     assert (running["status"], running["reason"], running["message"]) == ("False", "Error", text)
@@ -82,7 +93,9 @@ def test_an_import_told_to_fail_says_so_in_cdis_words_and_counts_restarts(played
 
 
 def test_no_class_to_choose_a_mode_from_is_said_on_the_data_volume(played: Played) -> None:
-    played.create(DATA_VOLUMES, "classless", {"source": {"blank": {}}, "storage": {**ONE, "storageClassName": "nope"}}, "prod")
+    played.create(
+        DATA_VOLUMES, "classless", {"source": {"blank": {}}, "storage": {**ONE, "storageClassName": "nope"}}, "prod"
+    )
     bound = conditions(played.get(DATA_VOLUMES, "classless", "prod"))["Bound"]
     assert (bound["reason"], bound["message"]) == (
         "ErrClaimNotValid",
@@ -98,7 +111,10 @@ def test_a_claim_of_a_class_that_is_not_there_stays_pending_with_the_event(playe
 
 
 def test_a_class_that_waits_for_a_consumer_is_filled_when_a_machine_starts(played: Played) -> None:
-    template = {"metadata": {"name": "wait-root"}, "spec": {"source": {"blank": {}}, "storage": {**ONE, "storageClassName": "lab-file"}}}
+    template = {
+        "metadata": {"name": "wait-root"},
+        "spec": {"source": {"blank": {}}, "storage": {**ONE, "storageClassName": "lab-file"}},
+    }
     disk = [{"name": "root", "dataVolume": {"name": "wait-root"}}]
     played.machine("wait", strategy="Halted", volumes=disk, dataVolumeTemplates=[template])
     assert phase(played, "wait-root") == "PendingPopulation"
@@ -152,7 +168,9 @@ def test_snapshot_restore_and_clone(played: Played) -> None:
     played.create("virtualmachinerestores.snapshot.kubevirt.io", "r", restore, "prod")
     assert played.get("virtualmachinerestores.snapshot.kubevirt.io", "r", "prod")["status"]["complete"]
     assert played.printable("restored") == "Stopped"
-    played.create("virtualmachineclones.clone.kubevirt.io", "c", {"source": source("snap"), "target": source("twin")}, "prod")
+    played.create(
+        "virtualmachineclones.clone.kubevirt.io", "c", {"source": source("snap"), "target": source("twin")}, "prod"
+    )
     assert played.get("virtualmachineclones.clone.kubevirt.io", "c", "prod")["status"]["phase"] == "Succeeded"
     assert played.printable("twin") == "Stopped"
 

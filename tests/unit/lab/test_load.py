@@ -18,7 +18,12 @@ def played() -> Played:
 
 def shape(played: Played) -> list[tuple[Any, ...]]:
     return [
-        (vm["metadata"]["namespace"], vm["metadata"]["name"], vm["spec"]["instancetype"]["name"], vm["spec"]["runStrategy"])
+        (
+            vm["metadata"]["namespace"],
+            vm["metadata"]["name"],
+            vm["spec"]["instancetype"]["name"],
+            vm["spec"]["runStrategy"],
+        )
         for vm in played.list(VMS)
     ]
 
@@ -34,9 +39,17 @@ def test_what_was_asked_is_there_and_spread(played: Played) -> None:
 
 def test_controllers_find_nothing_to_do_on_loaded_machines(played: Played) -> None:
     load.fill(played.cluster, vms=40, running=20, namespaces=2)
-    before = {item["metadata"]["uid"]: item["metadata"]["resourceVersion"] for kind in (VMS, VMIS) for item in played.list(kind)}
+    before = {
+        item["metadata"]["uid"]: item["metadata"]["resourceVersion"]
+        for kind in (VMS, VMIS)
+        for item in played.list(kind)
+    }
     played.settle()
-    after = {item["metadata"]["uid"]: item["metadata"]["resourceVersion"] for kind in (VMS, VMIS) for item in played.list(kind)}
+    after = {
+        item["metadata"]["uid"]: item["metadata"]["resourceVersion"]
+        for kind in (VMS, VMIS)
+        for item in played.list(kind)
+    }
     assert after == before
 
 

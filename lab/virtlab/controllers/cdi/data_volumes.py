@@ -25,6 +25,7 @@ from virtlab.controllers.runtime import Controller, Key, Manager
 from virtlab.resource import Object
 from virtlab.store import Event
 
+LEAST_PAUSE = 1.0  # real seconds between attempts, however fast the lab is
 STEPS = 4  # times that progress is shown during a transfer
 RETRIES = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0)  # seconds between attempts of a failing importer
 
@@ -50,6 +51,7 @@ class DataVolumeController(Controller):
     def __init__(self, manager: Manager) -> None:
         super().__init__(manager)
         self._by_source = manager.index(DATA_VOLUMES, source_keys)
+        self._retries: dict[str, float] = {}  # when the failing import of a data volume's uid is tried again
         self._problems: dict[str, str | None] = {}  # what asking the source of a data volume's uid said
 
     def keys(self, event: Event) -> Iterable[Key]:
@@ -57,6 +59,7 @@ class DataVolumeController(Controller):
         if event.key[1] == "datavolumes":
             if event.type == "DELETED":
                 self._problems.pop(metadata.get("uid", ""), None)
+                self._retries.pop(metadata.get("uid", ""), None)
                 return ()
             return super().keys(event)
         if event.key[1] == "storageprofiles":
@@ -273,6 +276,9 @@ class DataVolumeController(Controller):
         """Seconds until the next attempt of an import that fails; None when it goes on."""
         metadata = data_volume["metadata"]
         uid, url = metadata["uid"], (source[kind] or {}).get("url", "")
+        due = self._retries.get(uid, 0.0) - self.cluster.clock.monotonic()
+        if due > 0:
+            return due
         problem = self.cluster.faults.import_failure(f"{metadata['namespace']}/{metadata['name']}", url)
         if problem is None and kind == "http" and is_local(url):
             if uid not in self._problems:
@@ -290,28 +296,22 @@ class DataVolumeController(Controller):
         self.manager.enqueue(self, key)
 
     def _failed(self, data_volume: Object, problem: str) -> float:
+        """Count an attempt that failed, at most one a second of real time; seconds until the next."""
         uid = data_volume["metadata"]["uid"]
-        status = data_volume.get("status") or {}
-        count = status.get("restartCount", 0)
-        running = find_condition(data_volume, "Running") or {}
-        delay = RETRIES[min(count, len(RETRIES) - 1)]
-        if running.get("reason") == "Error":
-            wait = self.remaining(uid, f"retry {count}", delay)
-            if wait:
-                return wait
-        self.forget(uid, f"retry {count}")
+        now = self.cluster.clock.monotonic()
+        due = self._retries.get(uid)
+        if due is not None and now < due:
+            return due - now
+        count = (data_volume.get("status") or {}).get("restartCount", 0)
+        pause = max(LEAST_PAUSE, self.cluster.clock.scaled(RETRIES[min(count, len(RETRIES) - 1)]))
+        self._retries[uid] = now + pause
         self._problems.pop(uid, None)
         claim = self.find(PVCS, *_key(data_volume))
-        self._report(
-            data_volume,
-            phase_of(data_volume),
-            claim,
-            error=problem,
-            said=("Warning", "Error", problem),
-            restarts=count + 1,
-        )
-        self._show_importer(data_volume, problem, count + 1)
-        return max(self.remaining(uid, f"retry {count + 1}", RETRIES[min(count + 1, len(RETRIES) - 1)]), 1.0)
+        said = ("Warning", "Error", problem)
+        restarts = count + 1
+        self._report(data_volume, phase_of(data_volume), claim, error=problem, said=said, restarts=restarts)
+        self._show_importer(data_volume, problem, restarts)
+        return pause
 
     def _show_importer(self, data_volume: Object, problem: str, restarts: int) -> None:
         """The importer pod of a failing import, crashing as a reader of its status would find it."""
