@@ -263,15 +263,15 @@ def test_a_token_that_expires_mid_wait_is_read_again(
         user["user"] = {"tokenFile": str(token_file)}
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(json.dumps(config))
-    lab.fault("token", lifetime=2, count=1)
+    lab.fault("watch", path=namespace, drop="before", latency=7, count=1)
+    lab.fault("token", lifetime=5, count=1)
     token_file.write_text(token())
     robot = connect({"kubeconfig": str(kubeconfig)})
-    lab.fault("watch", path=namespace, drop="before", latency=3, count=1)
 
     def rotate() -> None:
-        time.sleep(2)
+        time.sleep(5)
         token_file.write_text(token())
-        phase("a", "Ready", every=3)
+        phase("a", "Ready", every=4)
 
     with meanwhile(rotate):
         assert wait(robot, CONFIG_MAP, "a", namespace, by_phase, timeout=30) is not None
