@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
+
 from figures import Figure, Report
-from stage import Measured, Stage, hot_spots
+from stage import Measured, Stage, best, hot_spots
 
 WAYS = {
     "virtstack.core": ("virtstack.core.cluster", "bench.virtstack.yml"),
@@ -20,14 +23,17 @@ def bench(stage: Stage, quick: bool) -> Report:
         f"Inventory of {vms} machines, {running} running, in {namespaces} namespaces",
         ["collection", "`ansible-inventory --list`", "CPU", "peak memory", "requests"],
     )
-    best: dict[str, Measured] = {}
+    spent: dict[str, Measured] = {}
     for collection, (plugin, file) in WAYS.items():
         if not stage.has(collection):
             continue
         (stage.work / file).write_text(f"plugin: {plugin}\n")
         arguments = ("-i", stage.work / file, "--list", "--output", stage.work / f"{collection}.json")
-        runs = [stage.measure("ansible-inventory", *arguments) for _ in range(1 if quick else 2)]
-        best[collection] = found = min(runs, key=lambda run: run.seconds)
+        found = best(partial(stage.measure, "ansible-inventory", *arguments), lambda run: run.seconds, quick)
+        spent[collection] = found
+        listed = len(json.loads((stage.work / f"{collection}.json").read_text())["_meta"]["hostvars"])
+        if listed != vms:
+            raise SystemExit(f"{collection} listed {listed} machines of {vms}:\n{found.output[-4000:]}")
         report.rows.append(
             [
                 collection,
@@ -37,7 +43,7 @@ def bench(stage: Stage, quick: bool) -> Report:
                 str(found.requests),
             ]
         )
-    ours, theirs = best["virtstack.core"], best.get("kubevirt.core")
+    ours, theirs = spent["virtstack.core"], spent.get("kubevirt.core")
     report.figures.append(Figure("time, of kubevirt.core's", theirs and ours.seconds / theirs.seconds, TIME_RATIO))
     report.figures.append(Figure("CPU time, of kubevirt.core's", theirs and ours.cpu / theirs.cpu, TIME_RATIO))
     report.figures.append(Figure("peak memory, of kubevirt.core's", theirs and ours.peak / theirs.peak, MEMORY_RATIO))

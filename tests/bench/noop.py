@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from figures import Figure, Report
 from manifest import of_kubernetes, of_kubevirt, of_virtstack
-from stage import Measured, Stage, hot_spots
+from stage import Measured, Stage, best, hot_spots
 
 WAYS = {"virtstack.core": of_virtstack, "kubevirt.core": of_kubevirt, "kubernetes.core": of_kubernetes}
 TARGETS = {"kubevirt.core": 1 / 10, "kubernetes.core": 1 / 5}
@@ -25,10 +27,8 @@ def bench(stage: Stage, quick: bool) -> Report:
         stage.namespace(namespace)
         task = {"name": TASK, "loop": list(range(times)), **module("vm-{{ item }}", namespace)}
         stage.play(namespace, task)
-        # The second run lets everything settle, the better of the two after it counts.
-        stage.play(namespace, task)
-        runs = [stage.play(namespace, task) for _ in range(1 if quick else 2)]
-        took, whole = min(((task_times[TASK], whole) for task_times, whole in runs), key=lambda run: run[0].seconds)
+        times_of, whole = best(partial(stage.play, namespace, task), lambda run: run[0][TASK].seconds, quick)
+        took = times_of[TASK]
         if took.changed:
             report.notes.append(f"{collection} changed something in every run")
         seconds[collection] = took.seconds
