@@ -12,8 +12,12 @@ description:
   - Makes sure that virtual machines (KubeVirt's C(VirtualMachine)) exist as declared, or that they are gone.
   - Typed options cover what is written daily; O(definition) takes any part of the object as the API has it, and both
     are merged. What both declare must be the same, else the task fails and names the field.
-  - What is not declared is left alone. A label edit never starts, stops or rewrites a machine, and no defaults are
-    written into a machine that exists. Disks and interfaces that a task does not list stay.
+  - What is not declared is left alone, also where an earlier task declared it. A label edit never starts, stops or
+    rewrites a machine, and no defaults are written into a machine that exists. Disks and interfaces that a task does
+    not list stay.
+  - Of a dictionary that is given, such as O(labels), O(node_selector) or O(cpu), entries that this collection set
+    before and that are now left out go. To take the whole of one away, give an empty dictionary, or a null in
+    O(definition).
   - Each disk that is made (from O(disks[].boot_source), O(disks[].blank), O(disks[].http), O(disks[].registry),
     O(disks[].clone_pvc) or O(disks[].clone_snapshot)) is a C(DataVolume) named C(<machine>-<disk>). One of that name
     that exists already is adopted by KubeVirt, with what is on it.

@@ -64,6 +64,20 @@ def owned_fields(live: Object, manager: str, api_version: str) -> Mapping[str, A
     return None
 
 
+def owned_part(live: Any, fields: Mapping[str, Any]) -> Any:
+    """The part of a live value that C(fields) own; applied again, it changes nothing and gives nothing up."""
+    if fields.keys() <= {"."}:
+        # A map that others fill as well is owned without its content, an atomic one with it; none is both.
+        return live
+    if isinstance(live, Mapping):
+        return {name: owned_part(value, fields[f"f:{name}"]) for name, value in live.items() if f"f:{name}" in fields}
+    if isinstance(live, list):
+        values = [json.loads(path[2:]) for path in fields if path.startswith("v:")]
+        keys = [json.loads(path[2:]) for path in fields if path.startswith("k:")]
+        return [item for item in live if item in values or any(_is_of(item, key) for key in keys)]
+    return live
+
+
 def _value(declared: Any, live: Any, fields: Mapping[str, Any] | None, text: bool) -> Match:
     if isinstance(declared, list) and not declared and fields is None:
         # An empty list that is not atomic leaves no trace in managedFields.

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..cluster.client import FIELD_MANAGER
-from ..cluster.compare import owned_fields
 from ..cluster.resource import Object
 from ..machine.disks import require_sources
 from ..machine.firmware import Firmware
@@ -18,19 +16,10 @@ from ..machine.interfaces import require_networks
 from ..machine.processor import Cpu, Memory
 from ..machine.refusal import Refused
 from .kubevirt import ALWAYS, DEVICES, SPEC, VIRTUAL_MACHINE, at, by_name
+from .kubevirt_carried import carry
 from .kubevirt_disks import DiskPlan, growth, plan_cloud_init, plan_disks
 from .kubevirt_interfaces import InterfacePlan, default_interface, plan_interfaces
 from .kubevirt_options import Declaration
-
-# What an apply that leaves it out must not take away: it was set at creation, or names things the user still has.
-CARRIED = (
-    "spec.runStrategy",
-    "spec.dataVolumeTemplates",
-    f"{SPEC}.volumes",
-    f"{SPEC}.networks",
-    f"{DEVICES}.disks",
-    f"{DEVICES}.interfaces",
-)
 
 
 @dataclass
@@ -69,7 +58,7 @@ def plan(declaration: Declaration, live: Object | None) -> Plan:
     if live is None:
         _complete(body)
     else:
-        _carry(body, live)
+        carry(body, live)
     templates = at(body, "spec.dataVolumeTemplates") or []
     present = at(live, "spec.dataVolumeTemplates") or []
     return Plan(body, growth(templates, present), disks.notes, _storage_classes(templates, present))
@@ -209,27 +198,6 @@ def _below(body: Object, path: str) -> Object:
     for part in path.split("."):
         body = body.setdefault(part, {})
     return body
-
-
-def _carry(body: Object, live: Object) -> None:
-    """Keep declaring what an earlier run declared and must stay, with the value it has now."""
-    owned = owned_fields(live, FIELD_MANAGER, VIRTUAL_MACHINE.api_version) or {}
-    if at(body, "spec.running") is not None:
-        # The deprecated field takes the place of the run strategy; both are refused.
-        return
-    for path in CARRIED:
-        value = at(live, path)
-        if value is not None and at(body, path) is None and _owns(owned, path):
-            put(body, path, value)
-
-
-def _owns(fields: Mapping[str, Any], path: str) -> bool:
-    for part in path.split("."):
-        inner = fields.get(f"f:{part}")
-        if inner is None:
-            return False
-        fields = inner
-    return True
 
 
 def merge(typed: Object, definition: Mapping[str, Any]) -> Object:

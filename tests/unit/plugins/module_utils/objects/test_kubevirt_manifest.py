@@ -213,6 +213,60 @@ def test_what_an_earlier_run_set_for_a_new_vm_is_declared_on_with_its_present_va
     assert at(body, f"{SPEC}.networks") == [{"name": "default", "pod": {}}]
 
 
+def declared_before(**options: Any) -> Object:
+    """A VM that an earlier task of ours made, all of it our manager's."""
+    body = planned(**options).body
+    return made(body, *(path for path in leaves(body) if not path.startswith("metadata.name")))
+
+
+def leaves(value: Object, path: str = "") -> list[str]:
+    found: list[str] = []
+    for name, inner in value.items():
+        place = f"{path}.{name}".lstrip(".")
+        found += leaves(inner, place) if isinstance(inner, dict) and inner else [place]
+    return found
+
+
+EARLIER = {
+    "memory": "1Gi",
+    "cpu": {"cores": 2},
+    "labels": {"app": "web"},
+    "node_selector": {"zone": "a"},
+    "firmware": {"mode": "efi", "secure_boot": True, "tpm": True, "serial": "s"},
+    "readiness_probe": {"guestAgentPing": {}},
+    "definition": {"spec": {"template": {"spec": {"domain": {"devices": {"watchdog": {"name": "dog"}}}}}}},
+}
+
+
+def test_what_a_task_does_not_mention_is_declared_on() -> None:
+    live = declared_before(**EARLIER)
+    body = planned(live, annotations={"note": "x"}).body
+    assert body["spec"] == live["spec"]
+    assert body["metadata"]["labels"] == {"app": "web"}
+
+
+def test_within_what_a_task_gives_what_it_leaves_out_goes() -> None:
+    live = declared_before(**EARLIER)
+    body = planned(live, labels={"tier": "db"}, cpu={"sockets": 4}).body
+    assert body["metadata"]["labels"] == {"tier": "db"}
+    assert at(body, f"{SPEC}.domain.cpu") == {"sockets": 4}
+    assert at(body, f"{SPEC}.nodeSelector") == {"zone": "a"}
+
+
+def test_a_null_takes_away_what_was_declared_before() -> None:
+    live = declared_before(**EARLIER)
+    body = planned(live, definition={"spec": {"template": {"spec": {"nodeSelector": None}}}}).body
+    assert at(applied(live, body), f"{SPEC}.nodeSelector") is None
+
+
+def test_an_instancetype_takes_the_place_of_cpu_and_memory_and_they_of_it() -> None:
+    sized = planned(declared_before(**EARLIER), instancetype="u1.medium").body
+    assert sized["spec"]["instancetype"] == {"name": "u1.medium"}
+    assert "cpu" not in at(sized, f"{SPEC}.domain") and "memory" not in at(sized, f"{SPEC}.domain")
+    own = planned(declared_before(**DESIGN), memory="4Gi").body
+    assert "instancetype" not in own["spec"] and own["spec"]["preference"] == {"name": "rhel.9"}
+
+
 def test_a_run_strategy_that_another_manager_holds_is_left_to_it() -> None:
     live = made(planned(memory="1Gi").body)
     assert "runStrategy" not in planned(live, memory="1Gi").body["spec"]
