@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from conftest import REPOSITORY, Ansible
 
 def test_every_benchmark_runs_without_the_peers(ansible: Ansible, tmp_path: Path) -> None:
     command = [sys.executable, REPOSITORY / "tests" / "bench" / "bench.py", "--work", tmp_path, "--quick"]
-    environment = {"ANSIBLE_COLLECTIONS_PATH": str(ansible.collections), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ansible.collections)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
