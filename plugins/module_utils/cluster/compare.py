@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from .merge import SERVER_METADATA
+from .merge import SERVER_METADATA, without_nulls
 from .resource import Object
 
 
@@ -85,6 +85,8 @@ def _value(declared: Any, live: Any, fields: Mapping[str, Any] | None, text: boo
     if fields is None or live is _MISSING:
         return Match.DIFFERENT
     if fields.keys() <= {"."}:
+        if isinstance(live, list):
+            live = without_nulls(live)
         if declared == live and _same_types(declared, live):
             return Match.SAME
         if isinstance(declared, (Mapping, list)):

@@ -121,7 +121,7 @@ def _mapping(declared: Mapping[str, Any], live: Mapping[str, Any], place: _Place
 
 def _list(declared: list[Any], live: list[Any], place: _Place) -> list[Any]:
     if not place.key:
-        return [_without_nulls(item) for item in declared]
+        return [without_nulls(item) for item in declared]
     wanted = _by_key(declared, place)
     absent = {
         name for name, item in wanted.items() if item.keys() == {place.key, "state"} and item["state"] == "absent"
@@ -170,9 +170,10 @@ def _item(declared: Mapping[str, Any], live: Mapping[str, Any], place: _Place) -
     return result
 
 
-def _without_nulls(value: Any) -> Any:
+def without_nulls(value: Any) -> Any:
+    """The value without nulls, which say no more than a missing field; Go writes C(creationTimestamp: null)."""
     if isinstance(value, Mapping):
-        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+        return {name: without_nulls(item) for name, item in value.items() if item is not None}
     if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
+        return [without_nulls(item) for item in value]
     return value

@@ -103,6 +103,13 @@ def test_more_inside_an_atomic_list_than_declared_is_a_question_to_the_server() 
     assert match(declared(spec={"disks": [{"name": "root"}]}), found) is UNSURE
 
 
+def test_a_null_inside_an_atomic_list_is_no_more_than_a_missing_field() -> None:
+    """A webhook that rewrites an object through Go's types leaves C(creationTimestamp: null) in its templates."""
+    template = {"metadata": {"name": "a", "creationTimestamp": None}}
+    found = live(leaf("f:spec", "f:templates"), spec={"templates": [template]})
+    assert match(declared(spec={"templates": [{"metadata": {"name": "a"}}]}), found) is SAME
+
+
 def test_an_atomic_map_counts_as_a_whole() -> None:
     found = live(leaf("f:spec", "f:selector"), spec={"selector": {"app": "db", "tier": "x"}})
     assert match(declared(spec={"selector": {"app": "db", "tier": "x"}}), found) is SAME
