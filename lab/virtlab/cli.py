@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
+import math
 import os
 import shutil
 import signal
@@ -19,9 +21,10 @@ from typing import Any
 
 from virtlab import __version__
 from virtlab.faults import FIELDS, SUBJECTS
-from virtlab.state import State, default_directory
+from virtlab.state import State, StateError, default_directory
 
 STOP_SECONDS = 15.0
+READY = "ready"  # what the server tells the process that started it; anything else is why it cannot serve
 NOT_RUNNING = 3  # exit status of `virtlab status`, as for services
 
 
@@ -58,22 +61,44 @@ def _message(error: urllib.error.HTTPError) -> str:
 
 
 def start(state: State, arguments: argparse.Namespace) -> int:
-    if state.pid() is None:
-        settings = state.settings
-        if arguments.port is not None:
-            settings.port = arguments.port
-        if arguments.time_factor is not None:
-            settings.time_factor = arguments.time_factor
-        if arguments.seed is not None:
-            settings.seed = arguments.seed
-        state.settings = settings
-        _prepare_schemas()
-        _launch(state, arguments.installed)
+    state.prepare()
+    wanted = {
+        name: value for name in ("port", "time_factor", "seed") if (value := getattr(arguments, name)) is not None
+    }
+    with state.alone():
+        if state.pid() is None:
+            _prepare_schemas()
+            _start_with(state, wanted, install=arguments.installed)
+        else:
+            _compare(state, wanted, installed=arguments.installed)
     print(state.kubeconfig)
     if not arguments.quiet:
         print(f"export KUBECONFIG={state.kubeconfig}", file=sys.stderr)
         print(f"{state.url} is up; virtlab stop ends it", file=sys.stderr)
     return 0
+
+
+def _start_with(state: State, wanted: dict[str, Any], *, install: bool) -> None:
+    """Start with these settings, which are kept once they have proved right."""
+    before = state.settings
+    state.settings = dataclasses.replace(before, **wanted)
+    try:
+        _launch(state, install)
+    except Problem:
+        state.settings = before
+        raise
+
+
+def _compare(state: State, wanted: dict[str, Any], *, installed: bool) -> None:
+    """Raises Problem when the lab that runs is not the one asked for."""
+    settings = state.settings
+    for name, value in wanted.items():
+        has = getattr(settings, name)
+        if value != has and (name, value) != ("port", 0):
+            option = f"--{name.replace('_', '-')}"
+            raise Problem(f"the lab runs already, with {option} {has}; virtlab stop first to change it")
+    if installed and not ask(state, "GET", "status")["objects"].get("hyperconvergeds.hco.kubevirt.io"):
+        raise Problem("the lab runs already, without the operator; virtlab stop first to start it --installed")
 
 
 def _prepare_schemas() -> None:
@@ -87,20 +112,10 @@ def _prepare_schemas() -> None:
 
 
 def _launch(state: State, install: bool) -> None:
-    """Start the server process and wait until it answers."""
+    """Start the server process and wait until it answers; raises Problem."""
     reading, writing = os.pipe()
-    command = [
-        sys.executable,
-        "-m",
-        "virtlab",
-        "serve",
-        "--state-dir",
-        str(state.directory),
-        "--ready-fd",
-        str(writing),
-    ]
-    if install:
-        command.append("--installed")
+    command = [sys.executable, "-m", "virtlab", "serve", "--state-dir", str(state.directory)]
+    command += ["--ready-fd", str(writing), *(["--installed"] if install else [])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     process = subprocess.Popen(
         command,
@@ -114,25 +129,30 @@ def _launch(state: State, install: bool) -> None:
     )
     os.close(writing)
     with os.fdopen(reading) as pipe:
-        if pipe.read(5) == "ready":
-            return
+        answer = pipe.read()
+    if answer == READY:
+        return
     process.wait(STOP_SECONDS)
-    lines = state.log.read_text().strip().splitlines() if state.log.exists() else []
-    raise Problem(f"the lab did not start: {lines[-1] if lines else 'no reason given'}\nsee {state.log}")
+    raise Problem(answer or f"the lab did not start; {state.log} may say why")
 
 
 def serve(state: State, arguments: argparse.Namespace) -> int:
     from virtlab import daemon
 
     daemon.detach(state)
-
-    def ready() -> None:
-        with os.fdopen(arguments.ready_fd, "w") as pipe:
-            pipe.write("ready")
-
-    daemon.serve(state.directory, ready, install=arguments.installed)
+    try:
+        daemon.serve(state.directory, lambda: _tell(arguments.ready_fd, READY), install=arguments.installed)
+    except daemon.CannotServe as error:
+        _tell(arguments.ready_fd, str(error))
+        return 1
     logging.shutdown()
     os._exit(0)  # everything is written; taking thousands of objects apart would only take time
+
+
+def _tell(descriptor: int, text: str) -> None:
+    """Answer the process that started this one."""
+    with os.fdopen(descriptor, "w") as pipe:
+        pipe.write(text)
 
 
 def stop(state: State, arguments: argparse.Namespace) -> int:
@@ -166,12 +186,15 @@ def status(state: State, arguments: argparse.Namespace) -> int:
 
 def reset(state: State, arguments: argparse.Namespace) -> int:
     """Empties the lab: every object goes, keys, token and port stay."""
-    was_running = state.pid() is not None
-    stop(state, arguments)
-    for path in state.directory.glob(f"{state.database.name}*"):
-        path.unlink()
-    if was_running:
-        _launch(state, False)
+    if not state.directory.exists():
+        return 0
+    with state.alone():
+        was_running = state.pid() is not None
+        stop(state, arguments)
+        for path in state.directory.glob(f"{state.database.name}*"):
+            path.unlink()
+        if was_running:
+            _launch(state, False)
     return 0
 
 
@@ -234,9 +257,9 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     starting = command("start", start, "start the lab and print its kubeconfig's path")
-    starting.add_argument("--port", type=int, help="port on the loopback interface (default: a free one, kept)")
+    starting.add_argument("--port", type=_port, help="port on the loopback interface (default: a free one, kept)")
     starting.add_argument(
-        "--time-factor", type=_factor, help="how long things take: 1 realistic, 0.1 a tenth, 0 no time"
+        "--time-factor", type=_number, help="how long things take: 1 realistic, 0.1 a tenth, 0 no time"
     )
     starting.add_argument("--installed", action="store_true", help="with the operator installed and ready")
     starting.add_argument("--seed", type=int, help="make generated names and addresses repeatable")
@@ -267,34 +290,43 @@ def _add_faults(top: argparse.ArgumentParser, common: argparse.ArgumentParser) -
     add.add_argument("--verb", help="API verbs, comma-separated: get,list,watch,create,update,patch,delete")
     add.add_argument("--path", help="regular expression: URL path, or namespace/name of a VM or volume")
     add.add_argument("--user", help="regular expression: user name")
-    add.add_argument("--count", type=int, help="use the rule so often, then drop it (always)")
-    add.add_argument("--probability", type=float, help="0 to 1 (1)")
-    add.add_argument("--latency", type=float, help="seconds before the answer")
-    add.add_argument("--code", type=int, help="answer with this status")
+    add.add_argument("--count", type=_count, help="use the rule so often, then drop it (always)")
+    add.add_argument("--probability", type=_number, help="0 to 1 (1)")
+    add.add_argument("--latency", type=_number, help="seconds before the answer")
+    add.add_argument("--code", type=_count, help="answer with this status")
     add.add_argument("--reason", help="the Status' reason")
     add.add_argument("--message", help="the Status' message, or why an import or scheduling fails")
-    add.add_argument("--retry-after", type=int, help="seconds in the Retry-After header")
+    add.add_argument("--retry-after", type=_count, help="seconds in the Retry-After header")
     add.add_argument(
         "--drop", choices=("before", "after"), help="cut the connection before or after the request is done"
     )
-    add.add_argument("--slow", type=float, help="seconds between chunks of the answer")
-    add.add_argument("--lifetime", type=int, help="seconds that tokens last")
+    add.add_argument("--slow", type=_number, help="seconds between chunks of the answer")
+    add.add_argument("--lifetime", type=_count, help="seconds that tokens last")
     actions.add_parser("list", parents=[common], help="show the rules")
     clear = actions.add_parser("clear", parents=[common], help="drop one rule, or all")
-    clear.add_argument("id", type=int, nargs="?", help="the rule's number")
+    clear.add_argument("id", type=_count, nargs="?", help="the rule's number")
 
 
-def _factor(text: str) -> float:
-    value = float(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
     return value
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    value = _count(text)
+    if value > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is more than 65535")
     return value
 
 
@@ -303,6 +335,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     state = State(parsed.state_dir or default_directory())
     try:
         return int(parsed.run(state, parsed))
-    except Problem as problem:
+    except (Problem, StateError) as problem:
         print(f"virtlab: {problem}", file=sys.stderr)
-        return 1
+    except OSError as error:
+        print(f"virtlab: {error.filename or state.directory}: {error.strerror}", file=sys.stderr)
+    return 1

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,27 +29,30 @@ KEEP_ALIVE = 300.0  # seconds
 GRACE = 0.5  # seconds that connections get at the end
 
 
-class PortTaken(Exception):
-    """Another process listens on the lab's port."""
+class CannotServe(Exception):
+    """What keeps the server from starting, and what to do about it."""
 
 
 def listen(port: int) -> socket.socket:
-    """A loopback socket on C(port), or on a free one for 0; raises PortTaken."""
+    """A loopback socket on C(port), or on a free one for 0; raises CannotServe."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
     except OSError as error:
         listener.close()
-        raise PortTaken(f"port {port} is in use ({error.strerror}); choose another one with --port") from None
+        raise CannotServe(f"port {port} cannot be used ({error.strerror}); choose another one with --port") from None
     listener.listen(512)
     return listener
 
 
 def serve(directory: Path, ready: Callable[[], None], *, install: bool = False) -> None:
-    """Run the lab of C(directory) until SIGTERM; C(ready) is called once requests are answered."""
+    """Run the lab of C(directory) until SIGTERM; C(ready) is called once requests are answered. Raises CannotServe."""
     state = State(directory)
-    state.claim()
+    try:
+        state.claim()
+    except BlockingIOError:
+        raise CannotServe(f"a lab runs already in {directory}") from None
     settings = state.settings
     listener = listen(settings.port)
     settings.port = listener.getsockname()[1]
@@ -58,7 +62,10 @@ def serve(directory: Path, ready: Callable[[], None], *, install: bool = False) 
 
 
 async def _run(state: State, listener: socket.socket, ready: Callable[[], None], install: bool) -> None:
-    cluster, manager = assemble(state)
+    try:
+        cluster, manager = assemble(state)
+    except sqlite3.DatabaseError as error:
+        raise CannotServe(f"{state.database} cannot be used ({error}); virtlab reset makes a new one") from None
     gc.freeze()  # what is there now stays: no collection needs to look at it again
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -109,7 +116,10 @@ def _request(
 async def _flush(cluster: Cluster) -> None:
     while True:
         await asyncio.sleep(FLUSH_EVERY)
-        cluster.store.flush()
+        try:
+            cluster.store.flush()
+        except sqlite3.Error as error:
+            log.error("nothing can be written to the database: %s", error)
 
 
 def detach(state: State) -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SUBJECTS = ("request", "watch", "import", "schedule", "token")
+EFFECTS = {"request": ("latency", "code", "drop", "slow"), "token": ("lifetime",)}  # the others have one by themselves
 
 
 class FaultError(ValueError):
@@ -57,6 +58,9 @@ class Fault:
             raise FaultError(f"code {self.code}: a status from 400 to 599")
         if min(self.latency, self.slow, self.count, self.retry_after, self.lifetime) < 0:
             raise FaultError("latency, slow, count, retry_after and lifetime must not be negative")
+        effects = EFFECTS.get(self.subject)
+        if effects and not any(getattr(self, name) for name in effects):
+            raise FaultError(f"a rule about a {self.subject} needs one of {', '.join(effects)}")
         for pattern in (self.path, self.user):
             try:
                 re.compile(pattern)

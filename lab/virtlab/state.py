@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -26,6 +27,10 @@ def default_directory() -> Path:
     return Path(base).expanduser() / "virtlab"
 
 
+class StateError(Exception):
+    """A directory that cannot hold a lab; the text says why and what to do."""
+
+
 @dataclass
 class Settings:
     """What a lab keeps over a restart. C(port) 0: not chosen yet."""
@@ -36,17 +41,37 @@ class Settings:
 
 
 class State:
-    """The files of one lab; the directory is made, for its owner alone, when it is not there."""
+    """The files of one lab."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.chmod(self.directory, 0o700)
         self.database = self.directory / "objects.sqlite"
         self.kubeconfig = self.directory / "kubeconfig"
         self.log = self.directory / "server.log"
         self._settings_file = self.directory / "settings.json"
         self._lock_file = self.directory / "server.lock"
+
+    def prepare(self) -> None:
+        """Make the directory, for its owner alone; raises StateError where it cannot be, or is somebody else's."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if any(self.directory.iterdir()) and not self._settings_file.exists():
+                raise StateError(f"{self.directory} holds other files and no lab; choose another --state-dir")
+            self.directory.chmod(0o700)
+            if not self._settings_file.exists():
+                self.settings = Settings()
+        except OSError as error:
+            raise StateError(f"{self.directory} cannot hold a lab: {error.strerror}") from None
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Of several processes that start or reset the lab at once, one at a time."""
+        directory = os.open(self.directory, os.O_RDONLY)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(directory)
 
     @property
     def authority(self) -> Authority:
@@ -56,7 +81,10 @@ class State:
     def settings(self) -> Settings:
         if not self._settings_file.exists():
             return Settings()
-        return Settings(**json.loads(self._settings_file.read_text()))
+        try:
+            return Settings(**json.loads(self._settings_file.read_text()))
+        except (TypeError, ValueError) as error:
+            raise StateError(f"{self._settings_file} is damaged: {error}") from None
 
     @settings.setter
     def settings(self, value: Settings) -> None:

@@ -253,10 +253,10 @@ class Store:
     # SQLite
 
     def flush(self) -> None:
-        """Write what changed since the last flush to the database, in one transaction."""
+        """Write what changed since the last flush that succeeded to the database, in one transaction."""
         if self._database is None or not self._dirty:
             return
-        dirty, self._dirty = self._dirty, {}
+        dirty = self._dirty
         written = [
             (*key, path, entry.version, entry.api_version, entry.kind, entry.tail)
             for (key, path), entry in dirty.items()
@@ -268,6 +268,7 @@ class Store:
             self._database.executemany("DELETE FROM objects WHERE grp = ? AND plural = ? AND path = ?", removed)
             self._database.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", written)
             self._database.execute("INSERT OR REPLACE INTO meta VALUES ('version', ?)", (self.version,))
+        self._dirty = {}
 
     def close(self) -> None:
         self.flush()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import select
+import signal
 import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -122,7 +126,8 @@ def test_a_port_that_is_taken_is_named(own: Own) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert f"port {port} is in use" in own.run("start", "--port", str(port), code=1)
+        assert f"port {port} cannot be used (Address already in use)" in own.run("start", "--port", str(port), code=1)
+    own.run("start")  # a port that could not be used is not kept
 
 
 def test_it_listens_on_loopback_only(own: Own) -> None:
@@ -131,6 +136,87 @@ def test_it_listens_on_loopback_only(own: Own) -> None:
     with socket.socket(socket.AF_INET) as elsewhere:
         # The port is free on every other address, such as this one of the loopback network.
         elsewhere.bind(("127.0.0.2", int(own.server.rpartition(":")[2])))
+
+
+def test_many_starts_at_once_are_one_start(own: Own) -> None:
+    with ThreadPoolExecutor(3) as threads:
+        printed = list(threads.map(lambda _: own.run("start", "--quiet"), range(3)))
+    assert printed == [f"{own.directory}/kubeconfig\n"] * 3
+    assert own.api("GET", "/version").status == 200
+
+
+def test_a_lab_that_was_killed_starts_with_what_it_had(own: Own) -> None:
+    own.run("start")
+    uid = own.api.config_map("kept").body["metadata"]["uid"]
+    own.run("stop")
+    own.run("start")
+    process = os.pidfd_open(own.pid)
+    signal.pidfd_send_signal(process, signal.SIGKILL)
+    select.select([process], [], [])  # readable once it ended
+    os.close(process)
+    assert "not running" in own.run("status", code=3)
+    own.run("start")
+    assert own.api("GET", "/api/v1/namespaces/default/configmaps/kept").body["metadata"]["uid"] == uid
+
+
+def test_a_running_lab_is_not_taken_for_another_one(own: Own) -> None:
+    own.run("start", "--time-factor", "0.5")
+    assert "--time-factor 0.5; virtlab stop first" in own.run("start", "--time-factor", "1", code=1)
+    assert "without the operator; virtlab stop first" in own.run("start", "--installed", code=1)
+    own.run("start", "--time-factor", "0.5")
+
+
+def test_a_damaged_database_is_named(own: Own) -> None:
+    own.run("start")
+    own.run("stop")
+    (own.directory / "objects.sqlite").write_bytes(b"no database" * 1000)
+    assert "virtlab reset makes a new one" in own.run("start", code=1)
+    own.run("reset")
+    own.run("start")
+
+
+def test_damaged_settings_are_named(own: Own) -> None:
+    own.run("start")
+    own.run("stop")
+    (own.directory / "settings.json").write_text("{")
+    assert f"{own.directory}/settings.json is damaged" in own.run("start", code=1)
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("mine")
+    tmp_path.chmod(0o755)
+    assert "holds other files and no lab" in Own(tmp_path).run("start", code=1)
+    assert "not running" in Own(tmp_path).run("status", code=3)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_a_directory_that_cannot_be_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert Own(file).run("start", code=1) == f"virtlab: {file} cannot hold a lab: File exists\n"
+    assert Own(file / "below").run("start", code=1) == f"virtlab: {file}/below cannot hold a lab: Not a directory\n"
+
+
+def test_asking_makes_no_directory(own: Own) -> None:
+    for command, code in (("status", 3), ("stop", 0), ("reset", 0), ("kubeconfig", 1), ("fault list", 1)):
+        own.run(command, code=code)
+        assert not own.directory.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "text"),
+    [
+        ("start", ("--port", "65536"), "argument --port: 65536 is more than 65535"),
+        ("start", ("--port", "-1"), "argument --port: '-1' is no whole number from 0 on"),
+        ("start", ("--time-factor", "nan"), "argument --time-factor: 'nan' is no number from 0 on"),
+        ("load", ("--vms", "many"), "argument --vms: 'many' is no whole number from 0 on"),
+        ("fault add", ("--latency", "-1"), "argument --latency: '-1' is no number from 0 on"),
+        ("fault add", ("bogus",), "argument subject: invalid choice: 'bogus'"),
+        ("restart", (), "argument COMMAND: invalid choice: 'restart'"),
+    ],
+)
+def test_a_wrong_argument_is_named(own: Own, command: str, arguments: tuple[str, ...], text: str) -> None:
+    assert text in own.run(command, *arguments, code=2)
 
 
 def test_a_command_that_needs_a_lab_says_so(own: Own) -> None:

@@ -15,13 +15,13 @@ MAPS = "/api/v1/namespaces/{ns}/configmaps"
 
 def test_a_counted_rule_is_gone_after_its_last_use() -> None:
     faults = Faults()
-    faults.add(path="/x", count=2)
+    faults.add(path="/x", count=2, code=503)
     assert [faults.hit("request", "get", "/x") is not None for _ in range(3)] == [True, True, False]
 
 
 def test_a_rule_meets_what_it_names() -> None:
     faults = Faults()
-    faults.add(verb="get,list", path="configmaps$", user="^ann$")
+    faults.add(verb="get,list", path="configmaps$", user="^ann$", latency=1)
     assert faults.hit("request", "list", "/api/v1/configmaps", "ann")
     assert faults.hit("request", "create", "/api/v1/configmaps", "ann") is None
     assert faults.hit("request", "list", "/api/v1/configmaps", "bob") is None
@@ -41,7 +41,15 @@ def test_what_controllers_are_told() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"path": "("}, {"code": 200}, {"probability": 0}, {"drop": "sideways"}, {"latency": -1}, {"nonsense": 1}],
+    [
+        {"path": "("},
+        {"code": 200},
+        {"probability": 0},
+        {"drop": "sideways"},
+        {"latency": -1},
+        {"nonsense": 1},
+        {"path": "/x"},
+    ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(FaultError):
