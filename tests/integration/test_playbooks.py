@@ -51,7 +51,13 @@ def test_a_playbook_that_asserts_for_itself(playbook: Path, lab: Lab, ansible: A
 
 
 def test_the_quickstart_runs_from_an_empty_cluster_to_an_empty_cluster(empty_lab: Lab, ansible: Ansible) -> None:
-    played = ansible.playbook("virtstack.core.quickstart", empty_lab)
+    for _run in range(2):
+        played = ansible.playbook("virtstack.core.quickstart", empty_lab)
+        assert played.returncode == 0, played.output
+        assert "the cluster is as it was" in played.output
+
+
+def test_the_quickstart_leaves_an_operator_that_was_there_and_nodes_alone(installed_lab: Lab, ansible: Ansible) -> None:
+    played = ansible.playbook("virtstack.core.quickstart", installed_lab, quickstart_node_network=False)
     assert played.returncode == 0, played.output
-    again = ansible.playbook("virtstack.core.quickstart", empty_lab)
-    assert again.returncode == 0, again.output
+    assert "it is left as it is" in played.output

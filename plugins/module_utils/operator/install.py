@@ -73,7 +73,7 @@ class _Installation:
             self.there.subscription["spec"].get(key) != value for key, value in spec.items()
         )
         channel = self._offered(spec) if changes else None
-        if spec["installPlanApproval"] == "Manual":
+        if spec.get("installPlanApproval") == "Manual":
             self.task.warn(wishes.MANUAL_RISKS)
         self._namespace()
         self._operator_group(channel)
