@@ -26,7 +26,8 @@ attributes:
         dry run; for these only the state of the machine is checked.
   diff_mode:
     support: full
-    description: Shows status and run strategy before, and the state that was wanted.
+    description: Shows status and run strategy before and after. Without O(wait) the status after is the state that was
+      wanted.
 seealso:
   - module: virtstack.core.vm
 options:
@@ -127,13 +128,14 @@ vms:
       description: Whether an action was taken.
       type: bool
     status:
-      description: Its status before, as KubeVirt prints it.
+      description: Its status as KubeVirt prints it - with O(wait) when the state was reached, else right after the
+        action, when it may still be that of before. In check mode and where it failed, that of before.
       type: str
     run_strategy:
-      description: Its run strategy before.
+      description: Its run strategy then.
       type: str
     instance_uid:
-      description: UID of its instance before, null where it had none.
+      description: UID of the instance it has then, null where it has none.
       type: str
     failed:
       description: Whether it could not be brought into the state; C(msg) then says why.

@@ -12,8 +12,8 @@ from typing import Any
 from ..cluster.client import Client
 from ..cluster.errors import Conflict, NotFound
 from ..cluster.resource import Object, Resource
-from ..cluster.verdict import Check, Failed, Progress, Ready, Verdict, deleted, replaced
-from ..cluster.wait import Related, wait
+from ..cluster.verdict import Check, Failed, Progress, Ready, Verdict, deleted, exists, replaced
+from ..cluster.wait import Related, WaitFailed, WaitTimeout, wait
 from ..task import Failure
 from . import kubevirt_status as status
 from .cdi import DATA_VOLUME
@@ -123,24 +123,43 @@ def plan(wish: Wish, vm: Object, instance: Object | None) -> Step:
 
 
 def _start(wish: Wish, vm: Object, instance: Object | None) -> Step:
-    if is_live(instance):
+    is_stopping = _is_stopping(vm, instance)
+    if is_live(instance) and not is_stopping:
         return Step(check=_instance_running(wish.start_paused))
     uid = at(instance, "metadata.uid") or ""
     check = replaced(uid, _instance_running(wish.start_paused))
     strategy = run_strategy(vm)
-    if strategy == ALWAYS:
+    if strategy == ALWAYS or (strategy == ONCE and instance is None):
         # It starts by itself, unless it is to start paused, which only the first start can do.
         return Step(check=check)
-    if strategy == ONCE and instance is not None:
+    if strategy == ONCE:
         raise Failure(f"Cannot start {label(vm)}: {MEANINGS['Once does not support manual start']}.")
     body = {"paused": True} if wish.start_paused else {}
-    after = None if instance is None else _over(instance)
+    # What is being deleted has to be gone; what has ended by itself is no hindrance.
+    after = (deleted if is_stopping else _over(instance)) if instance is not None else None
     return Step(MACHINE_ACTIONS, "start", body, check=check, after=after)
+
+
+def _requested(vm: Object) -> str:
+    """What the controller was last asked for and has not done yet: Start, Stop, or nothing."""
+    requests = at(vm, "status.stateChangeRequests") or [{}]
+    return str(requests[-1].get("action") or "")
+
+
+def _is_stopping(vm: Object, instance: Object | None) -> bool:
+    """Whether an instance is there that is about to go, also where its deletion has yet to be asked for."""
+    if instance is None:
+        return False
+    is_told = is_live(instance) and (run_strategy(vm) == HALTED or _requested(vm) == "Stop")
+    return is_told or bool(at(instance, "metadata.deletionTimestamp"))
 
 
 def _stop(wish: Wish, vm: Object, instance: Object | None) -> Step:
     over = status.instance_is_over(instance)
     strategy = run_strategy(vm)
+    if over and _requested(vm) == "Start":
+        # KubeVirt refuses to stop what has not started, and would start it then.
+        return Step(MACHINE_ACTIONS, "stop", dry_run=False, check=deleted, after=exists)
     if over and strategy != ALWAYS:
         return Step(check=_over(instance))
     period = 0 if wish.force else wish.grace_period
@@ -220,18 +239,57 @@ class Waiting:
     progress: Callable[[str], None] | None = None
 
 
-def act(client: Client, wish: Wish, vm: Object, instance: Object | None, *, check_mode: bool, waiting: Waiting) -> bool:
-    """Bring one VM into the wanted state; whether that took an action. Raises Failure with what a refusal means."""
-    name, namespace = vm["metadata"]["name"], vm["metadata"]["namespace"]
+@dataclass(frozen=True)
+class Acted:
+    """What came of a wish: whether that took an action, and VM and instance as they were last seen."""
+
+    changed: bool
+    vm: Object
+    instance: Object | None
+
+
+def act(
+    client: Client, wish: Wish, vm: Object, instance: Object | None, *, check_mode: bool, waiting: Waiting
+) -> Acted:
+    """Bring one VM into the wanted state. Raises Failure with what a refusal means.
+
+    A refusal may come of what was read being past: a new VM, for one, gets its instance in a moment of its own. So what
+    is there is read again, and the refusal counts where the same action would still be needed.
+    """
     step = plan(wish, vm, instance)
-    if step.resource is not None:
-        if step.after is not None and not check_mode:
-            # KubeVirt refuses to start what has not stopped.
-            _await(client, vm, step.after, Waiting(waiting.timeout or 120, waiting.progress))
-        _call(client, step, name, namespace, check_mode)
-    if step.check is not None and waiting.timeout is not None and not check_mode:
+    try:
+        changed = _take(client, step, vm, check_mode, waiting)
+    except _Refusal:
+        now = _read_again(client, vm)
+        step = plan(wish, *now)
+        if step.resource is not None and at(instance, "metadata.uid") == at(now[1], "metadata.uid"):
+            raise
+        vm, instance = now
+        changed = _take(client, step, vm, check_mode, waiting)
+    is_there = not changed and (step.check is None or isinstance(step.check(instance), Ready))
+    if check_mode or is_there or not (changed or waiting.timeout):
+        return Acted(changed, vm, instance)
+    if step.check is not None and waiting.timeout is not None:
         _await(client, vm, step.check, waiting)
-    return step.resource is not None
+        _await_told(client, wish, vm)
+    return Acted(changed, *_read_again(client, vm))
+
+
+class _Refusal(Failure):
+    """An action that virt-api refused because of the state that the VM is in."""
+
+
+def _take(client: Client, step: Step, vm: Object, check_mode: bool, waiting: Waiting) -> bool:
+    """Take the action of a step, if it has one."""
+    if step.resource is None:
+        return False
+    if step.after is not None and not check_mode:
+        # KubeVirt refuses to start what has not stopped.
+        patience = waiting.timeout or 120
+        _await(client, vm, step.after, Waiting(patience, waiting.progress))
+        wait(client, VIRTUAL_MACHINE, vm["metadata"]["name"], vm["metadata"]["namespace"], _settled, timeout=patience)
+    _call(client, step, vm["metadata"]["name"], vm["metadata"]["namespace"], check_mode)
+    return True
 
 
 def _call(client: Client, step: Step, name: str, namespace: str, check_mode: bool) -> None:
@@ -246,9 +304,43 @@ def _call(client: Client, step: Step, name: str, namespace: str, check_mode: boo
         meaning = next((text for words, text in MEANINGS.items() if words in error.server_message), None)
         if meaning is None:
             raise
-        raise Failure(
+        raise _Refusal(
             f"Cannot {step.subresource} {namespace}/{name}: {meaning}. The server said: {error.server_message}"
         ) from error
+
+
+def _settled(vm: Object | None) -> Verdict:
+    """Whether the controller has done what it was asked for; until then it takes no other request."""
+    return Progress("stop or start underway") if at(vm, "status.stateChangeRequests") else Ready()
+
+
+def _read_again(client: Client, vm: Object) -> tuple[Object, Object | None]:
+    name, namespace = vm["metadata"]["name"], vm["metadata"]["namespace"]
+    now = client.get(VIRTUAL_MACHINE, name, namespace)
+    return now or vm, client.get(VIRTUAL_MACHINE_INSTANCE, name, namespace)
+
+
+def _await_told(client: Client, wish: Wish, vm: Object) -> None:
+    """Give the controller a moment to write into the VM what its instance has become."""
+    check = _TOLD.get(wish.state)
+    if check is None:
+        return
+    try:
+        wait(client, VIRTUAL_MACHINE, vm["metadata"]["name"], vm["metadata"]["namespace"], check, timeout=_TELLING_TIME)
+    except (WaitTimeout, WaitFailed):
+        # The instance is there all the same, and that was waited for.
+        return
+
+
+# Seconds in which the controller writes the state of an instance into its VM.
+_TELLING_TIME = 10.0
+_TOLD: Mapping[str, Check] = {
+    "started": status.running,
+    "restarted": status.running,
+    "stopped": status.stopped,
+    "paused": status.paused,
+    "unpaused": status.running,
+}
 
 
 def _await(client: Client, vm: Object, check: Check, waiting: Waiting) -> None:

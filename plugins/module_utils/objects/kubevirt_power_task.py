@@ -26,20 +26,20 @@ def power_vms(client: Client, task: Task) -> Result:
 
     def one(vm: Object) -> Result | Failure:
         instance = instances.get(vm["metadata"]["name"])
-        known = {
-            "name": vm["metadata"]["name"],
-            "namespace": params["namespace"],
-            "status": printable_status(vm),
-            "run_strategy": run_strategy(vm),
-            "instance_uid": at(instance, "metadata.uid"),
-        }
+        before = _told(vm, instance)
         try:
-            changed = act(client, wish, vm, instance, check_mode=task.check_mode, waiting=waiting)
+            acted = act(client, wish, vm, instance, check_mode=task.check_mode, waiting=waiting)
         except Failure as failure:
-            return Failure(failure.message, **known)
-        before = {part: known[part] for part in ("name", "status", "run_strategy")}
-        after = {**before, "status": wish.state} if changed else before
-        return {**known, "changed": changed, **({"diff": {"before": before, "after": after}} if task.diff else {})}
+            return Failure(failure.message, **before)
+        after = _told(acted.vm, acted.instance)
+        result = {**after, "changed": acted.changed}
+        if task.diff:
+            # What was not waited for is on its way.
+            status = wish.state if acted.changed and (task.check_mode or not params["wait"]) else after["status"]
+            result["diff"] = {"before": _differing(before), "after": {**_differing(after), "status": status}}
+            if not acted.changed:
+                result["diff"]["before"] = result["diff"]["after"]
+        return result
 
     outcomes = list(client.in_parallel(one, machines))
     if params["name"] is not None and isinstance(outcomes[0], Failure):
@@ -49,6 +49,20 @@ def power_vms(client: Client, task: Task) -> Result:
         )
     keys = [(params["namespace"], vm["metadata"]["name"]) for vm in machines]
     return gathered(keys, outcomes, task.diff)
+
+
+def _told(vm: Object, instance: Object | None) -> Result:
+    return {
+        "name": vm["metadata"]["name"],
+        "namespace": vm["metadata"]["namespace"],
+        "status": printable_status(vm),
+        "run_strategy": run_strategy(vm),
+        "instance_uid": at(instance, "metadata.uid"),
+    }
+
+
+def _differing(told: Result) -> Result:
+    return {part: told[part] for part in ("name", "status", "run_strategy")}
 
 
 def _wish(params: Any) -> Wish:

@@ -47,13 +47,18 @@ def trouble(vm: Object) -> str | None:
         failure = known["Failure"]
         return ": ".join(str(failure[part]) for part in ("reason", "message") if failure.get(part))
     status = printable_status(vm)
-    if status not in HOPELESS:
+    if status not in HOPELESS or _failed_starts(vm) == 1:
         return None
     told = [known[name] for name in HOPELESS[status] if known.get(name, {}).get("status") == "False"]
     message = next((str(condition["message"]) for condition in told if condition.get("message")), "")
     if any(text in message for text in _PASSING):
         return None
     return f"{status}: {message}" if message else status
+
+
+def _failed_starts(vm: Object) -> int:
+    """How often the VM failed to start; once may be an instance that was stopped on its way up, and is tried again."""
+    return int(((vm.get("status") or {}).get("startFailure") or {}).get("consecutiveFailCount") or 0)
 
 
 def is_seen(vm: Object) -> bool:
@@ -93,6 +98,7 @@ def _is_running(vm: Object) -> bool:
 
 running = _check(_is_running)
 stopped = _check(lambda vm: printable_status(vm) in _DOWN)
+paused = _check(lambda vm: printable_status(vm) == "Paused")
 # For a VM whose strategy leaves it open whether it runs.
 settled = _check(lambda vm: _is_running(vm) or printable_status(vm) in _DOWN)
 # Halted, with volumes that may still be filled.

@@ -39,7 +39,10 @@ NOTHING = ("", {})
         (Wish("started"), "Manual", None, ("start", {})),
         (Wish("started"), "RerunOnFailure", instance("Succeeded"), ("start", {})),
         (Wish("started"), "Always", None, NOTHING),
-        (Wish("started"), "Halted", instance(), NOTHING),
+        (Wish("started"), "Once", None, NOTHING),
+        (Wish("started"), "Manual", instance(), NOTHING),
+        # A halted one that still has its guest is on its way down.
+        (Wish("started"), "Halted", instance(), ("start", {})),
         (Wish("stopped"), "Halted", None, NOTHING),
         (Wish("stopped"), "Manual", instance("Succeeded"), NOTHING),
         (Wish("stopped"), "Always", None, ("stop", {})),
@@ -103,3 +106,28 @@ def test_a_restart_with_a_grace_period_is_refused() -> None:
 def test_a_guest_that_is_paused_cannot_reboot_itself() -> None:
     with pytest.raises(Failure, match="unpause it first"):
         plan(Wish("soft_rebooted"), vm("Always"), instance("Running", "old", "Paused"))
+
+
+def requested(machine: Object, *actions: str) -> Object:
+    machine["status"]["stateChangeRequests"] = [{"action": action} for action in actions]
+    return machine
+
+
+def test_a_guest_that_is_about_to_be_stopped_is_started_after_it_is_gone() -> None:
+    step = plan(Wish("started"), requested(vm("Manual"), "Stop"), instance())
+    assert action(step) == ("start", {})
+    assert step.after is not None
+    assert isinstance(step.after(instance("Failed", stopping=True)), Progress)
+    assert isinstance(step.after(None), Ready)
+
+
+def test_a_guest_that_is_being_restarted_counts_as_started() -> None:
+    assert action(plan(Wish("started"), requested(vm("Manual"), "Stop", "Start"), instance())) == NOTHING
+
+
+def test_a_guest_that_is_about_to_be_started_is_stopped_after_it_is_there() -> None:
+    step = plan(Wish("stopped"), requested(vm("Manual"), "Start"), None)
+    assert action(step) == ("stop", {})
+    assert step.after is not None
+    assert isinstance(step.after(None), Progress)
+    assert isinstance(step.after(instance("Pending")), Ready)
