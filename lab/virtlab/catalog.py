@@ -95,6 +95,10 @@ class Catalog:
     def of_kind(self, group: str, version: str, kind: str) -> Resource | None:
         return next((r for r in self._served.values() if (r.group, r.version, r.kind) == (group, version, kind)), None)
 
+    def is_built_in(self, group: str) -> bool:
+        """Whether kube-apiserver has the group's routes itself, whatever is defined."""
+        return any(r.group == group and not r.custom for r in self._served.values())
+
     def groups(self) -> dict[str, list[str]]:
         """Each group's versions, the preferred one first."""
         versions: dict[str, set[str]] = defaultdict(set)

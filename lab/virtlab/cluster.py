@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from virtlab import builtin_kinds, deletion, writes
-from virtlab.apply.strategic import strategic_merge
+from virtlab import builtin_kinds, deletion, patching, writes
 from virtlab.catalog import Catalog
 from virtlab.clock import Clock
 from virtlab.conversion import convert
 from virtlab.faults import Faults
 from virtlab.fields import Fields
 from virtlab.operation import SYSTEM, User
-from virtlab.patches import PatchError, apply_json_patch, copied, merge
+from virtlab.patches import copied
+from virtlab.patching import PatchRefusals
 from virtlab.resource import Object, Resource
 from virtlab.schema import structural
 from virtlab.selectors import selector
@@ -162,13 +162,14 @@ class Cluster:
         write = Write(user, manager, dry_run, field_validation, problems, [] if warnings is None else warnings)
         new = copied(obj)
         new["apiVersion"], new["kind"] = resource.api_version, resource.kind
-        writes.decode(self, resource, new, write, writes.strict_error(resource))
+        writes.decode(self, resource, new, write, writes.Refusals(resource))
         name = new["metadata"]["name"]
         live = self.find(resource, name, namespace)
         if live is None:
             if subresource or not created_on_update(resource):
                 raise not_found(resource, name)
             return writes.create(self, resource, new, namespace, write), True
+        writes.check_uid(resource, new["metadata"], live["metadata"])
         return writes.update(self, resource, live, new, subresource, write), False
 
     def update(
@@ -218,9 +219,9 @@ class Cluster:
             return self._applied(resource, name, namespace, live, patch, force, subresource, write)
         if live is None:
             raise not_found(resource, name)
-        new = self._changed(resource, live, patch, kind)
-        new["apiVersion"], new["kind"] = resource.api_version, resource.kind
-        writes.decode(self, resource, new, write, writes.strict_patch_error)
+        new = patching.changed(self, resource, live, patch, kind)
+        writes.decode(self, resource, new, write, PatchRefusals(resource, patch, kind))
+        patching.check_names(name, namespace, new)
         return writes.update(self, resource, live, new, subresource, write), False
 
     def patch(
@@ -234,23 +235,6 @@ class Cluster:
         metadata = obj["metadata"]
         name, namespace = metadata["name"], metadata.get("namespace")
         return self.patched(resource, name, namespace, obj, "apply", manager=manager, force=force, **how)[0]
-
-    def _changed(self, resource: Resource, live: Object, patch: Any, kind: str) -> Object:
-        try:
-            match kind:
-                case "json":
-                    new = apply_json_patch(live, patch)
-                case "merge":
-                    new = merge(copied(live), patch)
-                case _:
-                    new = strategic_merge(self.structure(resource) or {}, live, patch)
-        except PatchError:
-            raise StatusError(
-                422, "the server rejected our request due to an error in our request", "Invalid"
-            ) from None
-        if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
-            raise bad_request("the patched object has no metadata")
-        return new
 
     def _applied(
         self,
@@ -277,7 +261,7 @@ class Cluster:
         new["metadata"].setdefault("name", name)
         if live is None:
             return writes.create(self, resource, new, namespace, write), True
-        writes.decode(self, resource, new, write, writes.strict_patch_error)
+        writes.decode(self, resource, new, write, PatchRefusals(resource, patch, "apply"))
         return writes.update(self, resource, live, new, subresource, write), False
 
     def _check_applied(self, name: str, namespace: str | None, patch: Object) -> None:

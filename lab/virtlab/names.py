@@ -6,7 +6,6 @@ import re
 
 LABEL_1123 = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 SUBDOMAIN_1123 = rf"{LABEL_1123}(\.{LABEL_1123})*"
-LABEL_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
 QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 LABEL_VALUE = f"({QUALIFIED})?"
 
@@ -17,11 +16,6 @@ SUBDOMAIN_TEXT = (
 LABEL_TEXT = (
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
     f"an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{LABEL_1123}')"
-)
-LABEL_1035_TEXT = (
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
-    "and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
-    f"'{LABEL_1035}')"
 )
 QUALIFIED_TEXT = (
     "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
@@ -34,25 +28,26 @@ LABEL_VALUE_TEXT = (
 )
 
 
-def _problems(value: str, pattern: str, text: str, limit: int, prefix: str = "") -> list[str]:
+# apimachinery counts the same lengths in characters for names and in bytes for label keys and values.
+CHARACTERS, BYTES = "characters", "bytes"
+
+
+def _problems(value: str, pattern: str, text: str, limit: int, unit: str) -> list[str]:
     problems = []
     if len(value) > limit:
-        problems.append(f"{prefix}must be no more than {limit} bytes")
+        problems.append(f"must be no more than {limit} {unit}")
     if not re.fullmatch(pattern, value):
-        problems.append(prefix + text)
+        problems.append(text)
     return problems
 
 
-def subdomain_problems(name: str) -> list[str]:
-    return _problems(name, SUBDOMAIN_1123, SUBDOMAIN_TEXT, 253)
+def subdomain_problems(name: str, unit: str = CHARACTERS) -> list[str]:
+    return _problems(name, SUBDOMAIN_1123, SUBDOMAIN_TEXT, 253, unit)
 
 
 def label_problems(name: str) -> list[str]:
-    return _problems(name, LABEL_1123, LABEL_TEXT, 63)
-
-
-def label_1035_problems(name: str) -> list[str]:
-    return _problems(name, LABEL_1035, LABEL_1035_TEXT, 63)
+    dotted = "." in name and re.fullmatch(SUBDOMAIN_1123, name)
+    return _problems(name, LABEL_1123, "must not contain dots" if dotted else LABEL_TEXT, 63, CHARACTERS)
 
 
 def path_segment_problems(name: str) -> list[str]:
@@ -63,23 +58,27 @@ def path_segment_problems(name: str) -> list[str]:
 
 
 def label_key_problems(key: str) -> list[str]:
-    """A qualified name, as label and annotation keys and finalizers are."""
+    """What label and annotation keys and finalizers must be: a name, perhaps after a domain and a slash."""
     prefix, slash, name = key.rpartition("/")
     problems = []
     if slash:
         if "/" in prefix:
             return [
-                f"a qualified name {QUALIFIED_TEXT.removeprefix('name part ')} with an optional DNS subdomain prefix "
+                f"a valid label key {QUALIFIED_TEXT.removeprefix('name part ')} with an optional DNS subdomain prefix "
                 "and '/' (e.g. 'example.com/MyName')"
             ]
         if not prefix:
             problems.append("prefix part must be non-empty")
         else:
-            problems += ["prefix part " + problem for problem in subdomain_problems(prefix)]
+            problems += ["prefix part " + problem for problem in subdomain_problems(prefix, BYTES)]
     if not name:
         problems.append("name part must be non-empty")
-    return problems + _problems(name, QUALIFIED, QUALIFIED_TEXT, 63, "" if len(name) <= 63 else "name part ")
+    elif len(name) > 63:
+        problems.append("name part must be no more than 63 bytes")
+    if not re.fullmatch(QUALIFIED, name):
+        problems.append(QUALIFIED_TEXT)
+    return problems
 
 
 def label_value_problems(value: str) -> list[str]:
-    return _problems(value, LABEL_VALUE, LABEL_VALUE_TEXT, 63)
+    return _problems(value, LABEL_VALUE, LABEL_VALUE_TEXT, 63, BYTES)

@@ -19,8 +19,9 @@ SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # no vowels, no 0, 1 or 3: no w
 GENERATED_LENGTH = 63
 
 PATH_NAMES = frozenset({"roles", "rolebindings", "clusterroles", "clusterrolebindings"})
-LABEL_NAMES = frozenset({"namespaces"})
-LABEL_1035_NAMES = frozenset({"services"})
+LABEL_NAMES = frozenset({"namespaces", "services"})
+BANNED_OWNERS = frozenset({("v1", "Event")})
+ANNOTATIONS_LIMIT = 256 * 1024  # bytes
 
 
 def fill(metadata: Object, clock: Clock, names_from: random.Random) -> None:
@@ -48,8 +49,6 @@ def name_problems(resource: Resource) -> Callable[[str], list[str]]:
         return names.path_segment_problems
     if not resource.group and resource.plural in LABEL_NAMES:
         return names.label_problems
-    if not resource.group and resource.plural in LABEL_1035_NAMES:
-        return names.label_1035_problems
     return names.subdomain_problems
 
 
@@ -59,10 +58,14 @@ def _is_core(resource: Resource) -> bool:
 
 
 def problems(resource: Resource, metadata: Object) -> list[Cause]:
-    """What is wrong with the metadata of a new or changed object."""
+    """What is wrong with the metadata of a new object."""
+    found = _named(metadata, name_problems(resource)) + _described(metadata) + _finalizer_problems(metadata)
+    return found + (_kubernetes_finalizers(metadata) if _is_core(resource) else [])
+
+
+def _named(metadata: Object, check: Callable[[str], list[str]]) -> list[Cause]:
     found: list[Cause] = []
     name = metadata.get("name", "")
-    check = name_problems(resource)
     if generate := metadata.get("generateName"):
         found += [
             _invalid("metadata.generateName", generate, problem) for problem in check(generate.rstrip("-") or generate)
@@ -71,59 +74,97 @@ def problems(resource: Resource, metadata: Object) -> list[Cause]:
         found.append(Cause("Required value: name or generateName is required", "metadata.name", "FieldValueRequired"))
     else:
         found += [_invalid("metadata.name", name, problem) for problem in check(name)]
+    return found
+
+
+def _described(metadata: Object) -> list[Cause]:
+    """Labels, annotations and owners: what creates and updates check alike."""
+    found: list[Cause] = []
     for key, value in sorted((metadata.get("labels") or {}).items()):
         found += [_invalid("metadata.labels", key, problem) for problem in names.label_key_problems(key)]
         found += [_invalid("metadata.labels", value, problem) for problem in names.label_value_problems(value or "")]
-    for key in sorted(metadata.get("annotations") or {}):
+    annotations = metadata.get("annotations") or {}
+    for key in sorted(annotations):
         found += [_invalid("metadata.annotations", key, p) for p in names.label_key_problems(key.lower())]
-    found += _owner_problems(metadata.get("ownerReferences") or [])
-    for index, finalizer in enumerate(metadata.get("finalizers") or []):
-        bad = names.label_key_problems(finalizer)
-        found += [_invalid("metadata.finalizers", finalizer, problem) for problem in bad]
-        if _is_core(resource) and "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
-            text = "name is neither a standard finalizer name nor is it fully qualified"
-            found.append(_invalid(f"metadata.finalizers[{index}]", finalizer, text))
+    if sum(len(key.encode()) + len((value or "").encode()) for key, value in annotations.items()) > ANNOTATIONS_LIMIT:
+        text = f"Too long: may not be more than {ANNOTATIONS_LIMIT} bytes"
+        found.append(Cause(text, "metadata.annotations", "FieldValueTooLong"))
+    return found + _owner_problems(metadata.get("ownerReferences") or [])
+
+
+def _finalizer_problems(metadata: Object) -> list[Cause]:
+    finalizers = metadata.get("finalizers") or []
+    found = [
+        _invalid("metadata.finalizers", finalizer, problem)
+        for finalizer in finalizers
+        for problem in names.label_key_problems(finalizer)
+    ]
+    if {"orphan", "foregroundDeletion"} <= set(finalizers):
+        text = "finalizer orphan and foregroundDeletion cannot be both set"
+        found.append(_invalid("metadata.finalizers", finalizers, text))
     return found
+
+
+def _kubernetes_finalizers(metadata: Object) -> list[Cause]:
+    text = "name is neither a standard finalizer name nor is it fully qualified"
+    return [
+        _invalid(f"metadata.finalizers[{index}]", finalizer, text)
+        for index, finalizer in enumerate(metadata.get("finalizers") or [])
+        if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS
+    ]
 
 
 def _owner_problems(references: list[Any]) -> list[Cause]:
     found: list[Cause] = []
-    controllers = []
-    for index, reference in enumerate(references):
-        path = f"metadata.ownerReferences[{index}]"
+    path, controller = "metadata.ownerReferences", ""
+    for reference in references:
         for field in ("apiVersion", "kind", "name", "uid"):
             if not reference.get(field):
-                text = "must not be empty"
-                found.append(_invalid(f"{path}.{field}", reference.get(field, ""), text))
+                text = "version must not be empty" if field == "apiVersion" else "must not be empty"
+                found.append(_invalid(f"{path}.{field}", reference.get(field) or "", text))
+        if (reference.get("apiVersion"), reference.get("kind")) in BANNED_OWNERS:
+            text = f"/{reference['apiVersion']}, Kind={reference['kind']} is disallowed from being an owner"
+            found.append(_invalid(path, reference, text))
         if reference.get("controller"):
-            controllers.append(reference)
-    if len(controllers) > 1:
-        one, two = controllers[:2]
-        text = (
-            'Only one reference can have Controller set to true. Found "true" in references for '
-            f"{one.get('kind')}/{one.get('name')} and {two.get('kind')}/{two.get('name')}"
-        )
-        found.append(Cause(f"Invalid value: {text}", "metadata.ownerReferences", "FieldValueInvalid"))
+            name = f"{reference.get('kind')}/{reference.get('name')}"
+            if controller:
+                text = (
+                    'Only one reference can have Controller set to true. Found "true" in references for '
+                    f"{controller} and {name}"
+                )
+                found.append(_invalid(path, references, text))
+            else:
+                controller = name
     return found
 
 
 IMMUTABLE = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+SERVER_KEPT = ("generation", "creationTimestamp", "deletionTimestamp")
 
 
 def carry_over(new: Object, old: Object) -> None:
-    """Fields of C(old) that an update may leave out."""
+    """Fields of C(old) that an update may leave out, and those that are the server's alone."""
     for field in (*IMMUTABLE, "generation"):
-        if field in old and (field == "generation" or new.get(field) is None):
+        if field in old and (field in SERVER_KEPT or new.get(field) is None):
             new[field] = old[field]
-    if "deletionTimestamp" not in old:
-        new.pop("deletionTimestamp", None)
-        new.pop("deletionGracePeriodSeconds", None)
     new.pop("selfLink", None)
     drop_empty(new)
 
 
 def update_problems(resource: Resource, new: Object, old: Object) -> list[Cause]:
-    """What an update may not do to metadata."""
+    """What an update may not do to metadata.
+
+    The generic registry checks first, then the kind's own strategy once more: causes are listed as often as they are
+    found, as kube-apiserver lists them.
+    """
+    changes = _changes(new, old) + _described(new)
+    found = _named(new, names.path_segment_problems) + _described(new) + _finalizer_problems(new) + changes + changes
+    if _is_core(resource):
+        found += _kubernetes_finalizers(new) + problems(resource, new)
+    return found
+
+
+def _changes(new: Object, old: Object) -> list[Cause]:
     found: list[Cause] = []
     if old.get("deletionTimestamp"):
         added = [item for item in new.get("finalizers") or [] if item not in (old.get("finalizers") or [])]
@@ -132,12 +173,11 @@ def update_problems(resource: Resource, new: Object, old: Object) -> list[Cause]
                 "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers "
                 + string_slice(sorted(added))
             )
-            # Twice: ValidateObjectMetaUpdate runs in the generic registry and in the kind's own strategy.
-            found += [Cause(text, "metadata.finalizers", "FieldValueForbidden")] * 2
+            found.append(Cause(text, "metadata.finalizers", "FieldValueForbidden"))
     for field in IMMUTABLE:
         if new.get(field) != old.get(field):
             found.append(_invalid(f"metadata.{field}", new.get(field), "field is immutable"))
-    return found + problems(resource, new)
+    return found
 
 
 def _invalid(path: str, value: object, text: str) -> Cause:

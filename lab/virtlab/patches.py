@@ -43,6 +43,7 @@ def apply_json_patch(document: Object, operations: Sequence[Mapping[str, Any]]) 
 
 
 def _apply(document: Any, operation: Mapping[str, Any]) -> Any:
+    """One operation, as gopkg.in/evanphx/json-patch.v4 reads it: to a mapping, C(replace) adds what is not there."""
     path = _steps(operation.get("path"))
     match operation.get("op"):
         case "add":
@@ -50,17 +51,15 @@ def _apply(document: Any, operation: Mapping[str, Any]) -> Any:
         case "remove":
             return _remove(document, path)
         case "replace":
-            _lookup(document, path)
-            value = copied(_value(operation))
-            return value if not path else _add(_remove(document, path), path, value)
+            return _replace(document, path, copied(_value(operation)))
         case "move":
             source = _steps(operation.get("from"))
             value = _lookup(document, source)
             return _add(_remove(document, source), path, value)
         case "copy":
-            return _add(document, path, copied(_lookup(document, _steps(operation.get("from")))))
+            return _add(document, path, copied(_member(document, _steps(operation.get("from")))))
         case "test":
-            if _lookup(document, path, absent=None) != operation.get("value"):
+            if _member(document, path) != operation.get("value"):
                 raise PatchError(f"testing value {operation.get('path')} failed")
             return document
     raise PatchError(f"unexpected kind: {operation.get('op')}")
@@ -78,20 +77,23 @@ def _steps(path: object) -> list[str]:
     return [step.replace("~1", "/").replace("~0", "~") for step in path.split("/")[1:]]
 
 
-_REQUIRED = object()
-
-
-def _lookup(document: Any, path: list[str], absent: Any = _REQUIRED) -> Any:
+def _lookup(document: Any, path: list[str]) -> Any:
     for step in path:
         if isinstance(document, dict) and step in document:
             document = document[step]
         elif isinstance(document, list) and _index(step, len(document)) is not None:
             document = document[int(step)]
-        elif absent is not _REQUIRED:
-            return absent
         else:
             raise PatchError(f"missing path: {'/'.join(path)}")
     return document
+
+
+def _member(document: Any, path: list[str]) -> Any:
+    """What lies there; a mapping that lacks the last step holds null."""
+    parent = _lookup(document, path[:-1])
+    if path and isinstance(parent, dict):
+        return parent.get(path[-1])
+    return _lookup(document, path)
 
 
 def _index(step: str, length: int) -> int | None:
@@ -112,6 +114,18 @@ def _add(document: Any, path: list[str], value: Any) -> Any:
         parent.insert(index, value)
     else:
         raise PatchError(f"cannot add at {'/'.join(path)}")
+    return document
+
+
+def _replace(document: Any, path: list[str], value: Any) -> Any:
+    if not path:
+        return value
+    parent, last = _lookup(document, path[:-1]), path[-1]
+    if isinstance(parent, list):
+        _lookup(parent, [last])
+    elif not isinstance(parent, dict):
+        raise PatchError(f"cannot replace {'/'.join(path)}")
+    parent[int(last) if isinstance(parent, list) else last] = value
     return document
 
 

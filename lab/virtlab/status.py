@@ -66,8 +66,10 @@ def not_found(resource: Resource, name: str) -> StatusError:
     return StatusError(404, f'{resource.qualified} "{name}" not found', "NotFound", _details(resource, name))
 
 
-def already_exists(resource: Resource, name: str, prefix: str = "") -> StatusError:
-    message = f'{prefix}{resource.qualified} "{name}" already exists'
+def already_exists(resource: Resource, name: str, *, deleting: bool = False, generated: bool = False) -> StatusError:
+    prefix = "object is being deleted: " if deleting else ""
+    suffix = ", the server was not able to generate a unique name for the object" if generated else ""
+    message = f'{prefix}{resource.qualified} "{name}" already exists{suffix}'
     return StatusError(409, message, "AlreadyExists", _details(resource, name))
 
 
@@ -82,7 +84,8 @@ def invalid(resource: Resource, name: str, causes: Iterable[Cause]) -> StatusErr
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     texts = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
     text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-    details = {key: value for key, value in (("name", name), ("group", resource.group), ("kind", resource.kind)) if value}
+    named = {"name": name, "group": resource.group, "kind": resource.kind}
+    details = {key: value for key, value in named.items() if value}
     return StatusError(422, f'{kind} "{name}" is invalid: {text}', "Invalid", details, causes)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from virtlab import builtin_kinds
 from virtlab.resource import Object, Resource
 from virtlab.schema import builtin_rules, decoding
-from virtlab.status import Cause, bad_request
+from virtlab.status import Cause
 
 if TYPE_CHECKING:
     from virtlab.cluster import Cluster
@@ -142,8 +142,8 @@ def problems(cluster: Cluster, resource: Resource, new: Object, old: Object | No
 
 
 def check_types(resource: Resource, schema: Object, obj: Object) -> None:
-    """Raises the 400 of the decoder for a value of the wrong type; only built-in kinds have Go types to fit."""
-    if not resource.custom:
-        decoding.decode(resource, schema, obj)
-    elif not isinstance(obj.get("metadata"), dict):
-        raise bad_request(f"{resource.kind} has no metadata")
+    """Raises Undecodable for a value of the wrong type. Of custom resources only the metadata has Go types to fit."""
+    if resource.custom:
+        decoding.decode_metadata(obj)
+    else:
+        decoding.decode(resource.kind, schema, obj)

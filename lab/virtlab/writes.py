@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-import orjson
 
 from virtlab import objectmeta, strategies
 from virtlab.admission import registry as admission
@@ -17,6 +15,7 @@ from virtlab.operation import SYSTEM, Operation, User
 from virtlab.patches import copied
 from virtlab.resource import Object, Resource
 from virtlab.schema import builtin, structural, validation
+from virtlab.schema.decoding import Undecodable
 from virtlab.status import Cause, StatusError, already_exists, bad_request, conflict, invalid, not_found
 
 if TYPE_CHECKING:
@@ -42,14 +41,14 @@ class Write:
 def create(cluster: Cluster, resource: Resource, obj: Object, namespace: str | None, write: Write) -> Object:
     new = copied(obj)
     new["apiVersion"], new["kind"] = resource.api_version, resource.kind
-    metadata = new.get("metadata")
-    if not isinstance(metadata, dict):
-        metadata = new["metadata"] = {}
+    if new.get("metadata") is None:
+        new["metadata"] = {}
+    decode(cluster, resource, new, write, Refusals(resource))
+    metadata = new["metadata"]
     if resource.namespaced:
         metadata["namespace"] = namespace or metadata.get("namespace") or ""
     else:
         metadata.pop("namespace", None)
-    decode(cluster, resource, new, write, strict_error(resource))
     managed = metadata.pop("managedFields", None) if write.applied else None
     objectmeta.fill(metadata, cluster.clock, cluster.random)
     if managed:
@@ -81,24 +80,43 @@ def create(cluster: Cluster, resource: Resource, obj: Object, namespace: str | N
     live = cluster.store.find(resource.key, new["metadata"].get("namespace"), name)
     if live is not None:
         deleting = "deletionTimestamp" in live.object["metadata"]
-        raise already_exists(resource, name, "object is being deleted: " if deleting else "")
+        generated = bool(new["metadata"].get("generateName"))
+        raise already_exists(resource, name, deleting=deleting, generated=generated)
     return new if write.dry_run else cluster.stored(resource, new)
 
 
-def decode(
-    cluster: Cluster, resource: Resource, obj: Object, write: Write, refuse: Callable[[Object, str], StatusError]
-) -> None:
-    """Prune unknown fields and fill in defaults, in place; C(refuse) makes the error of strict validation."""
+class Refusals:
+    """The errors of a body that does not fit the kind's types, or has fields that strict validation refuses."""
+
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
+
+    def undecodable(self, obj: Object, problem: Undecodable) -> StatusError:
+        return self._refused(str(problem))
+
+    def strict(self, obj: Object, problems: str) -> StatusError:
+        return self._refused(f"strict decoding error: {problems}")
+
+    def _refused(self, why: str) -> StatusError:
+        kind, version = self.resource.kind, self.resource.version
+        return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')
+
+
+def decode(cluster: Cluster, resource: Resource, obj: Object, write: Write, refusals: Refusals) -> None:
+    """Prune unknown fields and fill in defaults, in place."""
     schema = cluster.structure(resource)
     if schema is None:
         return
-    strategies.check_types(resource, schema, obj)
+    try:
+        strategies.check_types(resource, schema, obj)
+    except Undecodable as problem:
+        raise refusals.undecodable(obj, problem) from None
     if write.field_validation == "Strict":
         original = copied(obj)
     unknown = [f'unknown field "{path}"' for path in structural.prune(schema, obj)]
     problems = [*write.problems, *unknown]
     if problems and write.field_validation == "Strict":
-        raise refuse(original, ", ".join(problems))
+        raise refusals.strict(original, ", ".join(problems))
     if write.field_validation == "Warn":
         write.warnings += problems
     strategies.convert_input(resource, obj)
@@ -106,22 +124,6 @@ def decode(
         structural.default(schema, obj)
     else:
         builtin.default(resource.qualified, obj)
-
-
-def strict_error(resource: Resource) -> Callable[[Object, str], StatusError]:
-    def refuse(obj: Object, problems: str) -> StatusError:
-        return bad_request(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
-            f"strict decoding error: {problems}"
-        )
-
-    return refuse
-
-
-def strict_patch_error(obj: Object, problems: str) -> StatusError:
-    text = orjson.dumps(obj, option=orjson.OPT_SORT_KEYS).decode()
-    cause = Cause(f"Invalid value: {quoted(text)}: strict decoding error: {problems}", "patch", "FieldValueInvalid")
-    return StatusError(422, f' "" is invalid: patch: {cause.message}', "Invalid", {}, (cause,))
 
 
 def _require_open_namespace(cluster: Cluster, resource: Resource, namespace: str | None, name: str) -> None:
@@ -168,7 +170,6 @@ def update(
     """Bring C(live) to C(new), which was decoded already and belongs to this function."""
     old = live["metadata"]
     name = old["name"]
-    _check_uid(resource, new["metadata"], old)
     new = strategies.prepare_update(resource, new, live, subresource)
     objectmeta.carry_over(new["metadata"], old)
     if not write.applied:
@@ -215,7 +216,8 @@ def is_over(resource: Resource, obj: Object) -> bool:
     return not metadata.get("deletionGracePeriodSeconds")
 
 
-def _check_uid(resource: Resource, new: Object, old: Object) -> None:
+def check_uid(resource: Resource, new: Object, old: Object) -> None:
+    """The uid of a PUT is a precondition: 409 when the object is another one by now."""
     uid = new.get("uid")
     if not uid or uid == old["uid"]:
         return

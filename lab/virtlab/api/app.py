@@ -18,6 +18,7 @@ from virtlab.api.paths import Target, parse
 from virtlab.api.watch import Watch
 from virtlab.auth.attributes import Attributes
 from virtlab.auth.authentication import impersonate
+from virtlab.catalog import AGGREGATED
 from virtlab.cluster import Cluster
 from virtlab.operation import User
 from virtlab.resource import Resource
@@ -91,11 +92,14 @@ class Server:
     async def _executed(self, request: web.BaseRequest, target: Target, user: User) -> web.StreamResponse:
         self.cluster.authorizer.require(user, _attributes(target))
         if not target.is_resource:
-            return self._stamped(self.discovery.answer(target.path, request.headers.get("Accept", "")))
+            answer = self.discovery.answer(request.method, target.path, request.headers.get("Accept", ""))
+            return self._stamped(answer)
         if acting := actions(_qualified(target), target.subresource):
             return await self._act(request, target, user, acting)
         resource = self.cluster.catalog.find(target.group, target.version, target.plural)
         if resource is None or (target.namespace and not resource.namespaced and target.plural != "namespaces"):
+            if self.cluster.catalog.is_built_in(target.group):
+                raise errors.no_route()
             return self._stamped(errors.page_not_found())
         asked = Request(
             self.cluster,
@@ -107,9 +111,8 @@ class Server:
             await request.read() if request.body_exists else b"",
             request.query.getall("dryRun", []),
         )
-        refused = self._refused(asked, "GET" if request.method == "HEAD" else request.method)
-        if refused is not None:
-            return self._stamped(refused)
+        if not _has_route(asked, request.method):
+            return self._stamped(errors.page_not_found())
         if target.verb == "watch":
             return await self._watch(request, asked)
         if target.verb == "list":
@@ -122,27 +125,6 @@ class Server:
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
         user = self.cluster.authenticator.authenticate(request.headers.get("Authorization"), certificate)
         return impersonate(self.cluster.authorizer, user, request.headers.items())
-
-    def _refused(self, asked: Request, method: str) -> web.Response | None:
-        """The answer to what the resource does not do; raises it where it is a Status."""
-        resource, target = asked.resource, asked.target
-        if target.subresource and target.subresource not in resource.subresources & STORED_SUBRESOURCES:
-            if resource.custom:
-                raise not_found(resource, target.name)
-            return errors.page_not_found()
-        if resource.custom:
-            named = target.verb in ("update", "patch") and not target.name  # the handler asks for the name
-            homeless = resource.namespaced and not target.namespace and target.verb not in ("list", "watch")
-            if homeless or not (named or target.verb in resource.verbs):
-                raise errors.not_supported(resource, target.verb)
-            return None
-        allowed = ITEM_METHODS if target.name else COLLECTION_METHODS
-        if target.subresource:
-            allowed = SUBRESOURCE_METHODS
-        if resource.namespaced and not target.namespace:
-            allowed = frozenset({"GET"})
-        known = target.verb in resource.verbs or target.subresource
-        return None if method in allowed and known else errors.method_not_allowed(allowed)
 
     def _single(self, asked: Request) -> web.Response:
         accept = _accepted(asked)
@@ -185,6 +167,8 @@ class Server:
             target.group, target.version, acting[0].kind, target.plural, custom=False
         )
         chosen = next((action for action in acting if request.method in action.methods), None)
+        if chosen is None and target.group not in AGGREGATED:
+            raise errors.no_such_method()
         if chosen is None:
             methods = {method for action in acting for method in action.methods}
             return self._stamped(errors.method_not_allowed(methods))
@@ -201,6 +185,32 @@ class Server:
             user,
         )
         return self._stamped(_answered(chosen.handler(call)))
+
+
+def _has_route(asked: Request, method: str) -> bool:
+    """Whether the resource does that; raises the Status of those that say why not."""
+    resource, target = asked.resource, asked.target
+    unknown = target.subresource and target.subresource not in resource.subresources & STORED_SUBRESOURCES
+    if resource.custom:
+        if resource.namespaced and not target.namespace and target.verb not in ("list", "watch"):
+            return False
+        if unknown:
+            raise not_found(resource, target.name)
+        named = target.verb in ("update", "patch") and not target.name  # the handler asks for the name
+        if not (named or target.verb in resource.verbs):
+            raise errors.not_supported(resource, target.verb)
+        return True
+    homeless = resource.namespaced and not target.namespace
+    if unknown or (homeless and target.name):
+        raise errors.no_route()
+    methods = ITEM_METHODS if target.name else COLLECTION_METHODS
+    if target.subresource:
+        methods = SUBRESOURCE_METHODS
+    if homeless:
+        methods = frozenset({"GET"})
+    if method not in methods or not (target.verb in resource.verbs or target.subresource):
+        raise errors.no_such_method()
+    return True
 
 
 def _as_json(body: bytes, content_type: str) -> bytes:

@@ -14,6 +14,7 @@ from virtlab.api.options import delete_options, write_options
 from virtlab.api.paths import Target
 from virtlab.cluster import Cluster
 from virtlab.operation import User
+from virtlab.patching import foreign_kind
 from virtlab.resource import Object, Resource
 from virtlab.status import StatusError, bad_request
 
@@ -22,6 +23,14 @@ PATCH_TYPES = {
     "application/merge-patch+json": "merge",
     "application/strategic-merge-patch+json": "strategic",
     "application/apply-patch+yaml": "apply",
+}
+_JSON_NAMES = {dict: "object", list: "array", str: "string", bool: "bool"}
+# How the server begins when it cannot read a patch.
+_UNREAD = {
+    "json": "error decoding patch: ",
+    "merge": "error decoding patch: ",
+    "strategic": "",
+    "apply": "error decoding YAML: error unmarshaling JSON: while decoding JSON: ",
 }
 
 
@@ -109,9 +118,9 @@ def update(request: Request) -> Result:
 
 
 def patch(request: Request) -> Result:
+    kind = patch_kind(request)
     if not request.target.name:
         raise bad_request("name must be provided")
-    kind = patch_kind(request)
     options = write_options(
         "PatchOptions", request.query, request.dry_run, request.user_agent, applying=kind == "apply"
     )
@@ -137,10 +146,10 @@ def patch_kind(request: Request) -> str:
     """json, merge, strategic or apply, by the content type; raises 415."""
     media_type = negotiation.media_type_of(request.content_type)
     kind = PATCH_TYPES.get(media_type)
+    if kind is None and not request.resource.custom:
+        raise StatusError(415, "415: Unsupported Media Type", "UnsupportedMediaType")  # the router's own words
     if kind is None or (kind == "strategic" and request.resource.custom):
-        raise negotiation.unsupported(
-            name for name, kind in PATCH_TYPES.items() if kind != "strategic" or not request.resource.custom
-        )
+        raise negotiation.unsupported(name for name, kind in PATCH_TYPES.items() if kind != "strategic")
     return kind
 
 
@@ -155,16 +164,11 @@ def patch_body(request: Request, kind: str) -> Any:
         try:
             value = orjson.loads(request.body)
         except orjson.JSONDecodeError:
-            why = negotiation.go_json_error(request.body)
-            raise bad_request(f"error decoding patch: {why}" if kind == "json" else why) from None
-    if kind == "json" and not isinstance(value, list):
-        name = "object" if isinstance(value, dict) else type(value).__name__
-        raise bad_request(
-            f"error decoding patch: json: cannot unmarshal {name} into Go value of type []handlers.jsonPatchOp"
-        )
-    if kind != "json" and not isinstance(value, dict):
-        name = {list: "array", str: "string", bool: "bool"}.get(type(value), "number")
-        raise bad_request(f"json: cannot unmarshal {name} into Go value of type map[string]interface {{}}")
+            raise bad_request(_UNREAD[kind] + negotiation.go_json_error(request.body)) from None
+    wanted, go_type = (list, "[]handlers.jsonPatchOp") if kind == "json" else (dict, "map[string]interface {}")
+    if not isinstance(value, wanted):
+        name = _JSON_NAMES.get(type(value), "number")
+        raise bad_request(f"{_UNREAD[kind]}json: cannot unmarshal {name} into Go value of type {go_type}")
     return value
 
 
@@ -235,12 +239,8 @@ def _check_kind(request: Request, obj: Object) -> None:
         return
     if request.target.subresource:
         return
-    group, _, bare = version.rpartition("/")
-    if request.cluster.catalog.of_kind(group, bare, kind) is None:
-        why = f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
-    else:
-        module = group.partition(".")[0] or "core"
-        why = f"converting ({bare}.{kind}) to ({module}.{resource.kind}): unknown conversion"
+    why = foreign_kind(request.cluster.catalog, resource, version, kind)
+    bare = version.rpartition("/")[2]
     raise bad_request(f'{kind} in version "{bare}" cannot be handled as a {resource.kind}: {why}')
 
 

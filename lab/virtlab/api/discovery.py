@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import orjson
 from aiohttp import web
 
-from virtlab.api.errors import PLAIN, page_not_found
+from virtlab.api.errors import PLAIN, no_route, no_such_method, page_not_found
 from virtlab.api.negotiation import JSON
 from virtlab.cluster import Cluster
 from virtlab.resource import Object, Resource
@@ -64,11 +64,13 @@ class Discovery:
         self._generation = -1
         self._kept: dict[tuple[str, str], bytes | None] = {}
 
-    def answer(self, path: str, accept: str) -> web.Response:
+    def answer(self, method: str, path: str, accept: str) -> web.Response:
         path = "/" + path.strip("/")
+        if method != "GET" and self._is_read_only(path):
+            raise no_such_method()
         if path == "/version":
             return _json(orjson.dumps(VERSION, option=orjson.OPT_INDENT_2))
-        if path.startswith(HEALTHY):
+        if path in HEALTHY or path.removesuffix("/ping") in HEALTHY:
             return web.Response(body=b"ok", headers={"Content-Type": PLAIN})
         if self._generation != self.cluster.catalog.generation:
             self._kept.clear()
@@ -82,8 +84,17 @@ class Discovery:
             self._kept[key] = None if value is None else orjson.dumps(value)
         body = self._kept[key]
         if not isinstance(body, bytes):
+            if self._is_read_only(path):
+                raise no_route()
             return page_not_found()
         return _json(body, f"{JSON};g=apidiscovery.k8s.io;v={form};as=APIGroupDiscoveryList" if form else JSON)
+
+    def _is_read_only(self, path: str) -> bool:
+        """Whether the path lies where the built-in APIs have their routes, which are all there to be read."""
+        steps = path.split("/")[1:]
+        if steps[0] in ("version", "api"):
+            return True
+        return steps[0] == "apis" and len(steps) == 3 and self.cluster.catalog.is_built_in(steps[1])
 
     def _openapi(self, path: str) -> web.Response:
         if self.documents is None:

@@ -29,8 +29,18 @@ def page_not_found() -> web.Response:
     )
 
 
+def no_route() -> StatusError:
+    """As kube-apiserver answers below an API that is built in."""
+    return StatusError(404, "the server could not find the requested resource", "NotFound")
+
+
+def no_such_method() -> StatusError:
+    """As kube-apiserver answers for a built-in route that other methods have."""
+    return StatusError(405, "the server does not allow this method on the requested resource", "MethodNotAllowed")
+
+
 def method_not_allowed(methods: Iterable[str]) -> web.Response:
-    """As go-restful answers for a built-in route."""
+    """As the API servers behind kube-apiserver answer: go-restful's own words."""
     return web.Response(
         status=405,
         body=b"405: Method Not Allowed",

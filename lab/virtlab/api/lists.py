@@ -101,7 +101,9 @@ def page(request: Request) -> Page:
     query, cluster, resource = request.query, request.cluster, request.resource
     label_text, field_text = query.get("labelSelector", ""), query.get("fieldSelector", "")
     selects = selector(resource, label_text, field_text, cluster.catalog.selectable(resource))
-    limit = integer(query["limit"]) if query.get("limit") else 0
+    limit = max(integer(query["limit"]), 0) if query.get("limit") else 0
+    if query.get("timeoutSeconds"):
+        integer(query["timeoutSeconds"])
     token, asked, match = (
         query.get("continue", ""),
         query.get("resourceVersion", ""),

@@ -23,6 +23,7 @@ FORMS: dict[str, Form] = {
     "PartialObjectMetadata": "metadata",
     "PartialObjectMetadataList": "metadata",
 }
+FORM_VERSIONS = ("v1", "v1beta1")
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,28 @@ class Accepted:
 def accepted(header: str, custom: bool, *, pretty: bool = False) -> Accepted:
     """The first form in C(Accept) that the server has; raises 406."""
     clauses = [clause for clause in header.split(",") if clause.strip()]
+    routed = custom
     for clause in clauses or ["*/*"]:
         media_type, *parameters = (part.strip() for part in clause.split(";"))
         options = dict(parameter.partition("=")[::2] for parameter in parameters)
         wanted = options.get("as")
-        if wanted is not None and (wanted not in FORMS or options.get("g") != "meta.k8s.io"):
+        version = options.get("v", "v1")
+        if not custom and media_type == "application/*":
+            continue  # the router of built-in kinds knows no such wildcard
+        routed = routed or media_type in ("*/*", JSON, YAML, PROTOBUF)
+        if wanted is not None and (
+            wanted not in FORMS or options.get("g") != "meta.k8s.io" or version not in FORM_VERSIONS
+        ):
             continue
         form: Form = FORMS[wanted] if wanted else "object"
-        version = options.get("v", "v1")
         if media_type in ("*/*", "application/*", JSON):
             return Accepted(JSON, form, version, pretty or options.get("pretty") == "1")
         if media_type == YAML:
             return Accepted(YAML, form, version)
     served = [JSON, YAML] if custom else [JSON, YAML, PROTOBUF]
+    if not routed:
+        text = f"406: Not Acceptable\n\nAvailable representations: {', '.join(served)}"
+        raise StatusError(406, text, "NotAcceptable")
     raise StatusError(406, f"only the following media types are accepted: {', '.join(served)}", "NotAcceptable")
 
 
@@ -139,8 +149,18 @@ def go_json_error(raw: bytes) -> str:
             return "unexpected end of JSON input"
         if error.msg == "Extra data":
             return f"invalid character {_rune(rest.strip()[0])} after top-level value"
+        literal = next((word for word in ("true", "false", "null") if word[0] == rest[0]), "")
+        if literal:
+            return _go_literal_error(rest, literal)
         return f"invalid character {_rune(rest.strip()[0])} {_CONTEXT.get(error.msg, 'looking for beginning of value')}"
     return "invalid JSON"
+
+
+def _go_literal_error(text: str, literal: str) -> str:
+    for char, expected in zip(text, literal, strict=False):
+        if char != expected:
+            return f"invalid character {_rune(char)} in literal {literal} (expecting '{expected}')"
+    return "unexpected end of JSON input"
 
 
 _CONTEXT = {

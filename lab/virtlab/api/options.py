@@ -71,7 +71,7 @@ def write_options(
         bool(dry_run),
         manager or user_agent.partition("/")[0][:MANAGER_LIMIT] or "unknown",
         validation or "Warn",
-        force in ("true", "1"),
+        boolean(force),
     )
 
 
@@ -88,7 +88,7 @@ def delete_options(body: Object | None, query: Mapping[str, str], dry_run: Seque
         if isinstance(grace, str):
             options["gracePeriodSeconds"] = integer(grace)
         if "orphanDependents" in options:
-            options["orphanDependents"] = query["orphanDependents"] in ("true", "1")
+            options["orphanDependents"] = boolean(query["orphanDependents"])
     causes: list[Cause] = []
     policy = options.get("propagationPolicy")
     if policy is not None and options.get("orphanDependents") is not None:
@@ -101,6 +101,11 @@ def delete_options(body: Object | None, query: Mapping[str, str], dry_run: Seque
     causes += _dry_run_causes(options.get("dryRun") or [])
     refuse("DeleteOptions", causes)
     return options
+
+
+def boolean(text: str | None) -> bool:
+    """Whatever is there and neither "0" nor "false" is true, the empty text as well."""
+    return text is not None and text != "0" and text.lower() != "false"
 
 
 def integer(text: str) -> int:

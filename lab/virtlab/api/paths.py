@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from virtlab.api.options import boolean
+
 NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 METHOD_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-TRUE = frozenset({"1", "true", "t", "T", "TRUE", "True"})
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def parse(method: str, path: str, query: Mapping[str, str]) -> Target:
         return plain
     group, version = ("", steps[1]) if width == 2 else (steps[1], steps[2])
     rest = steps[width:]
-    watching = query.get("watch") in TRUE
+    watching = boolean(query.get("watch"))
     if rest[0] == "watch" and len(rest) > 1:
         watching, rest = True, rest[1:]
     namespace = ""

@@ -53,7 +53,7 @@ def _merge_map(schema: Schema, live: Object, patch: Object) -> Object:
         case "delete":
             return {}
         case unknown:
-            raise _unmergeable(f"unknown patch type: {unknown} in map: {_go_map(patch)}")
+            raise _unmergeable(f"unknown patch type: {unknown} in map: {go_map(patch)}")
     _retain_keys(live, patch)
     ordered = {key.removeprefix(_ELEMENT_ORDER): key for key in patch if key.startswith(_ELEMENT_ORDER)}
     for key, directive in ordered.items():
@@ -151,7 +151,7 @@ def _merge_list(schema: Schema, live: list[Any], patch: list[Any]) -> list[Any]:
     merged = list(live)
     for item in patch:
         if key not in item:
-            raise _unmergeable(f"map: {_go_map(item)} does not contain declared merge key: {key}")
+            raise _unmergeable(f"map: {go_map(item)} does not contain declared merge key: {key}")
         at = next((index for index, old in enumerate(merged) if old.get(key) == item[key]), None)
         if at is None:
             merged.append(_new(item))
@@ -169,14 +169,14 @@ def _obey_directives(live: list[Any], patch: list[Any], key: str) -> tuple[list[
                 plain.append(item)
             case "delete":
                 if key not in item:
-                    raise _unmergeable(f"map: {_go_map(item)} does not contain declared merge key: {key}")
+                    raise _unmergeable(f"map: {go_map(item)} does not contain declared merge key: {key}")
                 live = [old for old in live if old.get(key) != item[key]]
             case "replace":
                 replace = True
             case "merge":
                 raise _unmergeable("merging lists cannot yet be specified in the patch")
             case unknown:
-                raise _unmergeable(f"unknown patch type: {unknown} in map: {_go_map(item)}")
+                raise _unmergeable(f"unknown patch type: {unknown} in map: {go_map(item)}")
     return ([], plain) if replace else (live, plain)
 
 
@@ -194,7 +194,15 @@ def _in_order(merged: list[Any], order: Sequence[Any], live: list[Any], name: Ca
     return out + others + patched
 
 
-def _go_map(item: Object) -> str:
+def go_map(item: Any) -> str:
     """As Go's %v prints a map."""
-    parts = (f"{key}:{value if isinstance(value, str) else quoted(value)}" for key, value in sorted(item.items()))
-    return f"map[{' '.join(parts)}]"
+    match item:
+        case dict():
+            return f"map[{' '.join(f'{key}:{go_map(value)}' for key, value in sorted(item.items()))}]"
+        case list():
+            return f"[{' '.join(go_map(value) for value in item)}]"
+        case None:
+            return "<nil>"
+        case str():
+            return item
+    return quoted(item)

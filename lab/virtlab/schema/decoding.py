@@ -10,27 +10,46 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from virtlab.resource import Object, Resource
+from virtlab.resource import Object
+from virtlab.schema.metadata import METADATA
 from virtlab.schema.quantity import QuantityError, canonical
-from virtlab.status import StatusError, bad_request
 
 Schema = dict[str, Any]
 
 _GO_SCALARS = {"string": "string", "boolean": "bool", "number": "float64", "integer": "int32"}
+_REFLECTED: tuple[tuple[type, str], ...] = (
+    (bool, "bool"),
+    (int, "int64"),
+    (float, "float64"),
+    (str, "string"),
+    (list, "slice"),
+    (dict, "map"),
+)
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 _TIME = re.compile(r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$")
 
 
-def decode(resource: Resource, schema: Schema, obj: Object) -> None:
-    """Bring C(obj) into the form Go's types give it, in place. Raises the 400 of the decoder."""
-    for problem in _decode(schema, obj, _Place(resource.kind, ())):
-        raise _refusal(resource, problem)
+class Undecodable(Exception):
+    """A value does not fit its Go type.
+
+    The text is the JSON decoder's; C(restoring) is that of the converter which strategic merge patches go through.
+    """
+
+    def __init__(self, text: str, restoring: str | None = None) -> None:
+        super().__init__(text)
+        self.restoring = restoring or text
 
 
-def _refusal(resource: Resource, problem: str) -> StatusError:
-    return bad_request(
-        f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {problem}'
-    )
+def decode(kind: str, schema: Schema, obj: Object) -> None:
+    """Bring C(obj) into the form Go's types give it, in place. Raises Undecodable."""
+    for problem in _decode(schema, obj, _Place(kind, ())):
+        raise problem
+
+
+def decode_metadata(obj: Object) -> None:
+    """The only part of a custom resource that has Go types. Raises Undecodable."""
+    for problem in _decode(METADATA, obj["metadata"], _Place("ObjectMeta", ())):
+        raise problem
 
 
 class _Place:
@@ -42,17 +61,31 @@ class _Place:
         self.struct = struct
         self.fields = fields
 
-    def mismatch(self, value: Any, go_type: str) -> str:
-        found = _json_name(value)
+    def mismatch(self, value: Any, schema: Schema, go_type: str = "") -> Undecodable:
+        found, go_type = _json_name(value), go_type or _go_type(schema)
         if found == "number" and go_type.startswith("int"):
             found = f"number {value}"
-        if not self.fields:
-            return f"json: cannot unmarshal {found} into Go value of type {go_type}"
-        path = ".".join(self.fields)
-        return f"json: cannot unmarshal {found} into Go struct field {self.struct}.{path} of type {go_type}"
+        text = f"json: cannot unmarshal {found} into Go value of type {go_type}"
+        if self.fields:
+            path = ".".join(self.fields)
+            text = f"json: cannot unmarshal {found} into Go struct field {self.struct}.{path} of type {go_type}"
+        return Undecodable(text, _not_restored(value, schema, go_type))
 
 
-def _decode(schema: Schema, value: Any, place: _Place) -> Iterator[str]:
+def _not_restored(value: Any, schema: Schema, go_type: str) -> str:
+    """As apimachinery's converter from unstructured values words a mismatch."""
+    found = next(name for kind, name in _REFLECTED if isinstance(value, kind))
+    match schema.get("type"):
+        case "array":
+            return f"cannot restore slice from {found}"
+        case "object":
+            return f"cannot restore {'struct from:' if 'properties' in schema else 'map from'} {found}"
+    if found in ("int64", "float64") and go_type != "bool":
+        return f"cannot convert {found} to {go_type}"
+    return f"unrecognized type: {go_type}"
+
+
+def _decode(schema: Schema, value: Any, place: _Place) -> Iterator[Undecodable]:
     if value is None or schema.get("x-kubernetes-int-or-string") or "type" not in schema:
         return
     match schema["type"]:
@@ -60,7 +93,7 @@ def _decode(schema: Schema, value: Any, place: _Place) -> Iterator[str]:
             yield from _decode_object(schema, value, place)
         case "array":
             if not isinstance(value, list):
-                yield place.mismatch(value, _go_type(schema))
+                yield place.mismatch(value, schema)
                 return
             items = schema.get("items") or {}
             for index, item in enumerate(value):
@@ -70,9 +103,9 @@ def _decode(schema: Schema, value: Any, place: _Place) -> Iterator[str]:
             yield from _scalar_problems(schema, name, value, place)
 
 
-def _decode_object(schema: Schema, value: Any, place: _Place) -> Iterator[str]:
+def _decode_object(schema: Schema, value: Any, place: _Place) -> Iterator[Undecodable]:
     if not isinstance(value, dict):
-        yield place.mismatch(value, _go_type(schema))
+        yield place.mismatch(value, schema)
         return
     properties, values = schema.get("properties") or {}, schema.get("additionalProperties")
     struct = schema.get("x-go-type") or place.struct
@@ -83,30 +116,32 @@ def _decode_object(schema: Schema, value: Any, place: _Place) -> Iterator[str]:
         elif isinstance(values, dict):
             child = values
             yield from _decode(values, item, place)
+            if item is None and values.get("type") == "string":
+                value[key] = item = ""
         if child is not None:
             value[key] = _formed(child, item)
 
 
-def _scalar_problems(schema: Schema, name: str, value: Any, place: _Place) -> Iterator[str]:
+def _scalar_problems(schema: Schema, name: str, value: Any, place: _Place) -> Iterator[Undecodable]:
     form = schema.get("format", "")
     if form == "quantity":
         if isinstance(value, str | int | float) and not isinstance(value, bool):
             try:
                 canonical(value)
             except QuantityError as error:
-                yield str(error)
+                yield Undecodable(str(error))
         else:
-            yield place.mismatch(value, "string")
+            yield place.mismatch(value, schema, "string")
         return
     if not _is_of(value, name):
-        yield place.mismatch(value, _go_type(schema))
+        yield place.mismatch(value, schema)
     elif form == "byte":
         index = _bad_base64(value)
         if index is not None:
-            yield f"illegal base64 data at input byte {index}"
+            yield Undecodable(f"illegal base64 data at input byte {index}")
     elif form == "date-time" and not _TIME.match(value):
         layout = "2006-01-02T15:04:05Z07:00"
-        yield f'parsing time "{value}" as "{layout}": cannot parse "{value}" as "2006"'
+        yield Undecodable(f'parsing time "{value}" as "{layout}": cannot parse "{value}" as "2006"')
 
 
 def _formed(schema: Schema, value: Any) -> Any:

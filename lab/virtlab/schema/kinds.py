@@ -212,6 +212,7 @@ VERBS: dict[str, frozenset[str]] = {
     "bindings": _CREATE,
     "componentstatuses": frozenset({"get", "list"}),
     "localsubjectaccessreviews.authorization.k8s.io": _CREATE,
+    "namespaces": frozenset({"create", "delete", "get", "list", "patch", "update", "watch"}),
     "nodes.metrics.k8s.io": frozenset({"get", "list"}),
     "packagemanifests.packages.operators.coreos.com": _READ,
     "pods.metrics.k8s.io": frozenset({"get", "list"}),

@@ -137,22 +137,72 @@ def test_the_status_endpoint_writes_status_alone(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"),
+    "path",
     [
-        ("GET", "/api/v1/namespaces/{ns}/widgets", 404),
-        ("GET", "/apis/nope.example/v1/widgets", 404),
-        ("GET", "/nowhere", 404),
+        "/apis/nope.example/v1/widgets",
+        "/apis/kubevirt.io/v1/widgets",
+        "/apis/kubevirt.io/v1/virtualmachines/x",
+        "/nowhere",
+        "/healthz/nowhere",
     ],
 )
-def test_unknown_paths_are_plain_text(api: Api, method: str, path: str, status: int) -> None:
-    reply = api(method, path)
-    assert (reply.status, reply.text) == (status, "404 page not found\n")
+def test_paths_that_no_api_has_are_plain_text(api: Api, path: str) -> None:
+    reply = api("GET", path)
+    assert (reply.status, reply.text) == (404, "404 page not found\n")
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", f"{MAPS}/a"), ("PUT", MAPS), ("DELETE", "/api/v1/configmaps")])
-def test_a_method_that_no_route_has(api: Api, method: str, path: str) -> None:
-    reply = api(method, path, {})
-    assert (reply.status, reply.text) == (405, "405: Method Not Allowed")
+@pytest.mark.parametrize(
+    ("method", "path", "status", "reason"),
+    [
+        ("GET", "/api/v1/namespaces/{ns}/widgets", 404, "NotFound"),
+        ("GET", "/apis/apps/v9", 404, "NotFound"),
+        ("GET", "/api/v1/configmaps/x", 404, "NotFound"),
+        ("GET", f"{MAPS}/a/status", 404, "NotFound"),
+        ("POST", f"{MAPS}/a", 405, "MethodNotAllowed"),
+        ("PUT", MAPS, 405, "MethodNotAllowed"),
+        ("DELETE", "/api/v1/configmaps", 405, "MethodNotAllowed"),
+        ("DELETE", "/api/v1/namespaces", 405, "MethodNotAllowed"),
+        ("POST", "/version", 405, "MethodNotAllowed"),
+        ("PUT", "/apis/apps/v1", 405, "MethodNotAllowed"),
+    ],
+)
+def test_routes_that_a_built_in_api_does_not_have(api: Api, method: str, path: str, status: int, reason: str) -> None:
+    reply = api(method, path, {} if method in ("POST", "PUT") else None)
+    assert (reply.status, reply.body["reason"]) == (status, reason)
+
+
+def test_a_patch_may_not_rename(api: Api) -> None:
+    api.config_map("a")
+    renamed = api("PATCH", f"{MAPS}/a", {"metadata": {"name": "b"}}, Content_Type=MERGE)
+    assert (renamed.status, renamed.body["message"]) == (
+        400,
+        "the name of the object (b) does not match the name on the URL (a)",
+    )
+    unnamed = api("PATCH", f"{MAPS}/a", {"metadata": None}, Content_Type=MERGE)
+    assert unnamed.body["message"].endswith("was undeterminable: name must be provided")
+
+
+def test_a_patch_that_makes_another_kind_is_refused(api: Api) -> None:
+    api.config_map("a")
+    reply = api("PATCH", f"{MAPS}/a", {"kind": "Secret"}, Content_Type=MERGE)
+    assert reply.status == 422
+    assert reply.body["message"].endswith("converting (v1.Secret) to (core.ConfigMap): unknown conversion")
+
+
+def test_a_patch_that_makes_a_wrong_type_is_refused(api: Api) -> None:
+    api.config_map("a", data={"k": "1"})
+    merged = api("PATCH", f"{MAPS}/a", {"data": {"k": 1}}, Content_Type=MERGE)
+    assert merged.status == 422
+    assert merged.body["details"]["causes"][0]["field"] == "patch"
+    strategic = api("PATCH", f"{MAPS}/a", {"data": {"k": 1}}, Content_Type="application/strategic-merge-patch+json")
+    assert strategic.body["message"].endswith('"map[data:map[k:1]]": cannot convert int64 to string')
+
+
+def test_the_uid_of_a_put_is_a_precondition_and_that_of_a_patch_is_immutable(api: Api) -> None:
+    old = api.config_map("a").body
+    other = {**old, "metadata": {**old["metadata"], "uid": "11111111-1111-1111-1111-111111111111"}}
+    assert api("PUT", f"{MAPS}/a", other).status == 409
+    assert api("PATCH", f"{MAPS}/a", {"metadata": {"uid": "x"}}, Content_Type=MERGE).status == 422
 
 
 def test_scale_writes_replicas_alone(api: Api) -> None:

@@ -71,3 +71,29 @@ def test_json_patch(operations: list[dict[str, Any]], patched: Any) -> None:
 def test_a_json_patch_that_does_not_fit(operation: dict[str, Any]) -> None:
     with pytest.raises(PatchError):
         apply_json_patch({"l": [0]}, [operation])
+
+
+@pytest.mark.parametrize(
+    ("operation", "result"),
+    [
+        ({"op": "replace", "path": "/none", "value": 1}, {"list": [1], "none": 1}),
+        ({"op": "copy", "from": "/none", "path": "/b"}, {"list": [1], "b": None}),
+        ({"op": "test", "path": "/none", "value": None}, {"list": [1]}),
+    ],
+)
+def test_a_key_that_a_mapping_lacks_reads_as_null(operation: dict[str, Any], result: Any) -> None:
+    """The API server's library differs from RFC 6902 here."""
+    assert apply_json_patch({"list": [1]}, [operation]) == result
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "replace", "path": "/list/1", "value": 1},
+        {"op": "remove", "path": "/none"},
+        {"op": "move", "from": "/none", "path": "/b"},
+    ],
+)
+def test_what_is_not_there_is_not_removed(operation: dict[str, Any]) -> None:
+    with pytest.raises(PatchError):
+        apply_json_patch({"list": [1]}, [operation])

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from virtlab.resource import Resource
-from virtlab.schema.decoding import decode
-from virtlab.status import StatusError
+from virtlab.schema.decoding import Undecodable, decode, decode_metadata
 
-CONFIG_MAP = Resource("", "v1", "ConfigMap", "configmaps", custom=False)
+CONFIG_MAP = "ConfigMap"
 PORT = {
     "type": "object",
     "x-go-type": "ServicePort",
@@ -47,11 +45,44 @@ SCHEMA: dict[str, Any] = {
     ],
 )
 def test_a_wrong_type_is_refused_with_gos_wording(obj: dict[str, Any], problem: str) -> None:
-    with pytest.raises(StatusError) as caught:
+    with pytest.raises(Undecodable) as caught:
         decode(CONFIG_MAP, SCHEMA, obj)
-    assert caught.value.code == 400
-    assert caught.value.reason == "BadRequest"
-    assert caught.value.message == f'ConfigMap in version "v1" cannot be handled as a ConfigMap: {problem}'
+    assert str(caught.value) == problem
+
+
+@pytest.mark.parametrize(
+    ("obj", "problem"),
+    [
+        ({"data": {"a": 1}}, "cannot convert int64 to string"),
+        ({"data": []}, "cannot restore map from slice"),
+        ({"ports": "x"}, "cannot restore slice from string"),
+        ({"ports": ["x"]}, "cannot restore struct from: string"),
+        ({"immutable": "x"}, "unrecognized type: bool"),
+    ],
+)
+def test_a_strategic_patch_words_a_wrong_type_its_own_way(obj: dict[str, Any], problem: str) -> None:
+    with pytest.raises(Undecodable) as caught:
+        decode(CONFIG_MAP, SCHEMA, obj)
+    assert caught.value.restoring == problem
+
+
+@pytest.mark.parametrize(
+    ("metadata", "problem"),
+    [
+        ("x", "json: cannot unmarshal string into Go value of type v1.ObjectMeta"),
+        ({"labels": {"a": 1}}, "json: cannot unmarshal number into Go struct field ObjectMeta.labels of type string"),
+    ],
+)
+def test_the_metadata_of_a_custom_resource_has_types(metadata: Any, problem: str) -> None:
+    with pytest.raises(Undecodable) as caught:
+        decode_metadata({"metadata": metadata})
+    assert str(caught.value) == problem
+
+
+def test_a_null_in_a_map_of_texts_is_the_empty_text() -> None:
+    obj: dict[str, Any] = {"metadata": {"labels": {"a": None}}}
+    decode_metadata(obj)
+    assert obj == {"metadata": {"labels": {"a": ""}}}
 
 
 def test_values_take_the_form_of_their_type() -> None:
