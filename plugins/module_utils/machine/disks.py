@@ -175,6 +175,13 @@ def _origin(source: Source, options: Mapping[str, Any], label: str) -> dict[str,
         raise Refused(f"{option}: lacks {', '.join(missing)}")
     if not origin:
         raise Refused(f"{option}: lacks one of {', '.join(source.fields)}")
+    slashed = next((key for key in ("name", "pvc") if "/" in origin.get(key, "")), None)
+    if slashed is not None and source.option != "volume":
+        place, _slash, name = origin[slashed].partition("/")
+        instead = (
+            f"{{name: {name}, namespace: {place}}}" if "namespace" in source.fields else "one of the VM's namespace"
+        )
+        raise Refused(f'{option}: "{origin[slashed]}" is no name; write {instead}')
     return origin
 
 

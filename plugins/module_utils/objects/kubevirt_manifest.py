@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..cluster.resource import Object
-from ..machine.disks import require_sources
+from ..machine.disks import Disk, require_sources
 from ..machine.firmware import Firmware
 from ..machine.interfaces import require_networks
 from ..machine.processor import Cpu, Memory
 from ..machine.refusal import Refused
-from .kubevirt import ALWAYS, DEVICES, SPEC, VIRTUAL_MACHINE, at, by_name
+from .kubevirt import ALWAYS, DEVICES, LIST_KEYS, SPEC, at, by_name
 from .kubevirt_carried import carry
 from .kubevirt_disks import DiskPlan, growth, plan_cloud_init, plan_disks
 from .kubevirt_interfaces import InterfacePlan, default_interface, plan_interfaces
@@ -35,8 +35,11 @@ class Plan:
     storage_classes: list[str] = field(default_factory=list)
 
 
-def plan(declaration: Declaration, live: Object | None) -> Plan:
-    """The object to declare. Raises Refused for what cannot be, given the VM that is there."""
+def plan(declaration: Declaration, live: Object | None, replace_lists: bool = False) -> Plan:
+    """The object to declare. Raises Refused for what cannot be, given the VM that is there.
+
+    With C(replace_lists) the disks that are declared are all disks; without any, those that are there stay.
+    """
     body: Object = {"metadata": {"name": declaration.name, "namespace": declaration.namespace}}
     for path, value in declaration.fields.items():
         put(body, path, value)
@@ -53,7 +56,7 @@ def plan(declaration: Declaration, live: Object | None) -> Plan:
         _put_firmware(body, machine.firmware, live)
     if machine.hostname is not None:
         put(body, f"{SPEC}.hostname", machine.hostname)
-    disks = _put_devices(body, declaration, live)
+    disks = _put_devices(body, declaration, live, replace_lists)
     body = merge(body, declaration.definition)
     if live is None:
         _complete(body)
@@ -131,14 +134,15 @@ def _put_firmware(body: Object, firmware: Firmware, live: Object | None) -> None
         put(body, f"{DEVICES}.tpm", {"enabled": False})
 
 
-def _put_devices(body: Object, declaration: Declaration, live: Object | None) -> DiskPlan:
+def _put_devices(body: Object, declaration: Declaration, live: Object | None, replace_lists: bool) -> DiskPlan:
     machine = declaration.machine
     suits_preference = any(at(source, "spec.preference") is not None for source in (body, declaration.definition, live))
     disks = DiskPlan()
     if machine.disks is not None:
         known = list(by_name(at(live, f"{DEVICES}.disks"))) + list(by_name(at(live, f"{SPEC}.volumes")))
         _require_sources(declaration, known)
-        disks = plan_disks(machine.disks, (declaration.namespace, declaration.name), live, suits_preference)
+        gone = _undeclared(declaration, live, known) if replace_lists else ()
+        disks = plan_disks((*machine.disks, *gone), (declaration.namespace, declaration.name), live, suits_preference)
     if machine.cloud_init is not None:
         disk, volume = plan_cloud_init(machine.cloud_init, live, suits_preference)
         if any(item["name"] == disk["name"] for item in disks.disks):
@@ -160,6 +164,24 @@ def _put_devices(body: Object, declaration: Declaration, live: Object | None) ->
         if not machine.interfaces and not known:
             put(body, f"{DEVICES}.autoattachPodInterface", False)
     return disks
+
+
+def _undeclared(declaration: Declaration, live: Object | None, known: list[str]) -> tuple[Disk, ...]:
+    """The disks of a VM that a task leaves out, as such that are to go."""
+    machine = declaration.machine
+    named = {disk.name for disk in machine.disks or ()}
+    for path in (f"{DEVICES}.disks", f"{SPEC}.volumes"):
+        named |= by_name(at(declaration.definition, path)).keys()
+    if machine.cloud_init is not None:
+        named.add(plan_cloud_init(machine.cloud_init, live, False)[0]["name"])
+    return tuple(Disk(name, absent=True) for name in dict.fromkeys(known) if name not in named)
+
+
+def whole_lists(declaration: Declaration) -> list[str]:
+    """The lists of which a task with C(replace_lists) declares all items; a seed alone is not all disks."""
+    paths = (f"{DEVICES}.disks", f"{SPEC}.volumes")
+    kept = () if declaration.machine.disks is not None else paths
+    return [path for path in LIST_KEYS if path not in kept or at(declaration.definition, path) is not None]
 
 
 def _require_sources(declaration: Declaration, known: list[str]) -> None:
@@ -228,7 +250,7 @@ def _merge(typed: Any, defined: Any, path: str, conflicts: list[str]) -> Any:
 
 
 # dataVolumeTemplates are told apart by the name in their metadata, which the table of the resource cannot say.
-_NAMED = {**VIRTUAL_MACHINE.list_keys, "spec.dataVolumeTemplates": "metadata.name"}
+_NAMED = {**LIST_KEYS, "spec.dataVolumeTemplates": "metadata.name"}
 
 
 def _merge_named(typed: list[Any], defined: list[Any], path: str, conflicts: list[str]) -> list[Any]:

@@ -33,7 +33,7 @@ from .kubevirt import (
     label,
     run_strategy,
 )
-from .kubevirt_manifest import Plan, plan
+from .kubevirt_manifest import Plan, plan, whole_lists
 from .kubevirt_options import Declaration, is_platform_namespace
 from .kubevirt_power import Waiting, Wish, act, related_volumes
 from .kubevirt_restart import reasons
@@ -69,7 +69,7 @@ def present(client: Client, declaration: Declaration, live: Object | None, polic
 
     Everything that can be refused is refused before the first write.
     """
-    planned = plan(declaration, live)
+    planned = plan(declaration, live, policy.replace_lists)
     _refuse(client, declaration, live, planned, policy)
 
     def write(check_mode: bool) -> Outcome:
@@ -80,8 +80,8 @@ def present(client: Client, declaration: Declaration, live: Object | None, polic
             live=live,
             check_mode=check_mode,
             force_conflicts=policy.force_conflicts,
-            replace_lists=policy.replace_lists,
-            rebase=lambda now: plan(declaration, now).body,
+            replace_lists=policy.replace_lists and whole_lists(declaration),
+            rebase=lambda now: plan(declaration, now, policy.replace_lists).body,
         )
 
     if live is not None and (planned.growth or policy.apply == "live"):

@@ -56,6 +56,8 @@ def test_every_mistake_is_named_at_once() -> None:
         ({"pvc": "x", "boot_order": 0}, "boot_order: 0 is less than 1"),
         ({"pvc": "x", "shareable": True, "cache": "writeback"}, "shareable"),
         ({"sysprep": {"config_map": None, "secret": None}}, "lacks one of config_map, secret"),
+        ({"clone_pvc": "images/rhel9"}, "write {name: rhel9, namespace: images}"),
+        ({"pvc": "images/rhel9"}, '"images/rhel9" is no name'),
     ],
 )
 def test_a_disk_that_cannot_be_made_is_refused(disk: dict[str, Any], told: str) -> None:

@@ -11,7 +11,7 @@ from ansible_collections.virtstack.core.plugins.module_utils.cluster.merge impor
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.resource import Object
 from ansible_collections.virtstack.core.plugins.module_utils.machine.refusal import Refused
 from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt import SPEC, VIRTUAL_MACHINE, at, by_name
-from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_manifest import Plan, plan
+from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_manifest import Plan, plan, whole_lists
 from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_options import (
     VM_OPTIONS,
     is_platform_namespace,
@@ -323,6 +323,26 @@ def test_a_disk_that_nobody_lists_stays_and_one_that_is_absent_goes_with_its_tem
     assert [item["name"] for item in at(body, f"{SPEC}.domain.devices.disks")] == ["root"]
     assert [item["metadata"]["name"] for item in body["spec"]["dataVolumeTemplates"]] == ["db-root"]
     assert any("db-data is kept" in note for note in result.notes)
+
+
+def replaced(live: Object, **options: Any) -> tuple[Plan, Object]:
+    checked = VALIDATOR.validate({"name": "db", "namespace": "prod", **options})
+    declaration = read_declaration(checked.validated_parameters)
+    found = plan(declaration, live, replace_lists=True)
+    return found, intent(VIRTUAL_MACHINE, found.body, live, whole_lists(declaration)).body
+
+
+def test_a_disk_that_a_whole_list_leaves_out_goes_with_its_template_and_says_what_is_kept() -> None:
+    found, body = replaced(made(planned(**DESIGN).body), disks=[{"name": "root", "boot_source": "rhel9"}])
+    assert list(by_name(at(body, f"{SPEC}.volumes"))) == ["root"]
+    assert list(by_name(at(body, f"{SPEC}.domain.devices.disks"))) == ["root"]
+    assert [item["metadata"]["name"] for item in body["spec"]["dataVolumeTemplates"]] == ["db-root"]
+    assert any("its volume db-data is kept" in note for note in found.notes)
+
+
+def test_a_seed_alone_is_not_the_whole_list_of_disks() -> None:
+    _found, body = replaced(made(planned(**DESIGN).body), cloud_init={"user_data": "#cloud-config\n"})
+    assert list(by_name(at(body, f"{SPEC}.volumes"))) == ["root", "data", "cloudinit"]
 
 
 def test_the_last_template_leaves_an_empty_list() -> None:
