@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import re
-
 
 class ModuleDocFragment:
     DOCUMENTATION = r"""
@@ -105,7 +103,37 @@ requirements:
   - kubernetes >= 28.1 (Python package)
 """
 
-    # For plugins, which read the environment themselves: C(virtstack.core.cluster.plugin).
-    PLUGIN = re.sub(
-        r"      - Can also be set with E\((\w+)\)[^\n]*\n(?=    type:)", r"    env: [{name: \1}]\n", DOCUMENTATION
-    )
+    # For plugins, which read the environment themselves and extend both fragments.
+    PLUGIN = r"""
+options:
+  kubeconfig:
+    env: [{name: K8S_AUTH_KUBECONFIG}]
+  context:
+    env: [{name: K8S_AUTH_CONTEXT}]
+  host:
+    env: [{name: K8S_AUTH_HOST}]
+  api_key:
+    env: [{name: K8S_AUTH_API_KEY}]
+  username:
+    env: [{name: K8S_AUTH_USERNAME}]
+  password:
+    env: [{name: K8S_AUTH_PASSWORD}]
+  validate_certs:
+    env: [{name: K8S_AUTH_VERIFY_SSL}]
+  ca_cert:
+    env: [{name: K8S_AUTH_SSL_CA_CERT}]
+  client_cert:
+    env: [{name: K8S_AUTH_CERT_FILE}]
+  client_key:
+    env: [{name: K8S_AUTH_KEY_FILE}]
+  proxy:
+    env: [{name: K8S_AUTH_PROXY}]
+  no_proxy:
+    env: [{name: K8S_AUTH_NO_PROXY}]
+  impersonate_user:
+    env: [{name: K8S_AUTH_IMPERSONATE_USER}]
+  impersonate_groups:
+    env: [{name: K8S_AUTH_IMPERSONATE_GROUPS}]
+  request_timeout:
+    env: [{name: K8S_AUTH_REQUEST_TIMEOUT}]
+"""

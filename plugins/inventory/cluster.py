@@ -21,6 +21,7 @@ description:
     manifest that C(kubectl apply) keeps in an annotation.
   - Host variables are data. An expression in a label of a virtual machine stays the text that it is.
 extends_documentation_fragment:
+  - virtstack.core.cluster
   - virtstack.core.cluster.plugin
   - ansible.builtin.constructed
   - ansible.builtin.inventory_cache
