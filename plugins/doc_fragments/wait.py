@@ -13,6 +13,8 @@ options:
     description:
       - Whether to wait until the result is there. The wait ends at once, with the reason, when it cannot come any more.
       - In check mode nothing is waited for.
+      - What is waited for is watched. Where the user may get it but not watch it, it is read every 2 seconds, which is
+        shown with the progress.
     type: bool
     default: false
   wait_timeout:

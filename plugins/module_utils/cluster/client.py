@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -66,6 +67,12 @@ class Client:
     def host(self) -> str:
         """The URL of the API server."""
         return self._transport.host
+
+    def until(self, deadline: float) -> Client:
+        """The same client for requests that are given up at C(deadline), a time.monotonic()."""
+        bounded = copy.copy(self)
+        bounded._transport = self._transport.until(deadline)
+        return bounded
 
     def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object | None:
         """The object, or None when there is none of that name. Raises NotServed when the API itself is missing."""
@@ -276,13 +283,21 @@ class Client:
         resource_version: str | None = None,
         known: Iterable[Object] = (),
         timeout: float,
+        on_refusal: Callable[[Forbidden], None] | None = None,
     ) -> Watch:
         """Changes for C(timeout) seconds, to iterate over: see watch.Watch."""
         if name is not None:
             field_selector = f"metadata.name={name}"
 
         def lister() -> tuple[Objects, str]:
-            listing = self.list(resource, namespace, label_selector=label_selector, field_selector=field_selector)
+            try:
+                listing = self.list(resource, namespace, label_selector=label_selector, field_selector=field_selector)
+            except Forbidden:
+                if name is None:
+                    raise
+                # Who may not list may yet get what they know by name.
+                found = self.get(resource, name, namespace)
+                return ([found], found["metadata"]["resourceVersion"]) if found else ([], "0")
             return listing.items, listing.resource_version
 
         return Watch(
@@ -295,6 +310,7 @@ class Client:
             resource_version=resource_version,
             known=known,
             timeout=timeout,
+            on_refusal=on_refusal,
         )
 
     def serves(self, resource: Resource) -> bool:

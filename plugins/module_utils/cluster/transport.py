@@ -9,7 +9,9 @@ done, so that any request may come again; after a broken connection or a bare 5x
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import random
 import threading
 import time
@@ -47,10 +49,17 @@ class Transport:
         self._size = size
         self._renewing = threading.Lock()
         self._session = Session(connection, size)
+        self._deadline = math.inf
 
     @property
     def host(self) -> str:
         return self._session.host
+
+    def until(self, deadline: float) -> Transport:
+        """The same connections for requests that are given up at C(deadline), a time.monotonic()."""
+        bounded = copy.copy(self)
+        bounded._deadline = deadline
+        return bounded
 
     def send(
         self,
@@ -97,8 +106,11 @@ class Transport:
         while True:
             attempt += 1
             session = self._session
+            seconds = min(self._connection.request_timeout, self._deadline - time.monotonic())
+            if seconds <= 0:
+                raise Unreachable(f"Cannot {asked} at {session.host}: the time for it is over.")
             try:
-                response = self._once(session, method, path, query, data, headers, stream_timeout)
+                response = self._once(session, method, path, query, data, headers, seconds, stream_timeout)
                 if response.status < 400:
                     return response
                 problem: ClusterError = refusal(asked, response.status, response.headers, response.data)
@@ -106,15 +118,16 @@ class Transport:
                 patience = _patience(problem, repeatable)
             except http.HTTPError as error:
                 lost = True
-                problem = _unreachable(asked, session.host, error, self._connection.request_timeout)
+                problem = _unreachable(asked, session.host, error, seconds)
                 patience = _patience_after(error, repeatable)
             if isinstance(problem, Unauthorized) and not renewed:
                 renewed = True
                 self._renew(session)
                 continue
-            if attempt >= patience:
+            delay = _delay(attempt, problem.retry_after)
+            if attempt >= patience or time.monotonic() + delay >= self._deadline:
                 raise problem
-            time.sleep(_delay(attempt, problem.retry_after))
+            time.sleep(delay)
 
     def _once(
         self,
@@ -124,6 +137,7 @@ class Transport:
         query: Mapping[str, Any] | None,
         data: bytes | None,
         headers: Mapping[str, str],
+        seconds: float,
         stream_timeout: float | None,
     ) -> urllib3.BaseHTTPResponse:
         given = session.headers()
@@ -131,7 +145,6 @@ class Transport:
         url = f"{session.host}{path}"
         if query:
             url = f"{url}?{urlencode({name: value for name, value in query.items() if value is not None})}"
-        seconds = self._connection.request_timeout
         response = session.pool.request(
             method,
             url,
@@ -207,7 +220,7 @@ def _unreachable(asked: Asked, host: str, error: http.HTTPError, seconds: float)
     elif isinstance(error, http.ConnectTimeoutError):
         what, todo = "there is no connection in time", "Check host, firewalls and proxy."
     elif isinstance(error, http.ReadTimeoutError):
-        what = f"there was no answer within {seconds:g} seconds"
+        what = f"there was no answer within {seconds:.3g} seconds"
         todo = "Whether it was done is not known: look before repeating. request_timeout sets the time."
     else:
         what = f"the connection broke: {_plain(text)}"

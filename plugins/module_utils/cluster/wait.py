@@ -13,15 +13,19 @@ from dataclasses import dataclass
 
 from .client import Client
 from .declare import Key
-from .errors import ClusterError
+from .errors import ClusterError, Forbidden
 from .resource import Object, Resource
 from .verdict import Check, Failed, Progress, Ready, condition_text
-from .watch import Event, Watch
+from .watch import POLL_EVERY, Event, Watch
 
 EVENT = Resource("", "v1", "events", "Event")
 # Seconds between two lines of progress.
 _PROGRESS_EVERY = 3.0
 _WARNINGS_SHOWN = 3
+# Seconds for reading what explains a failure when the time is over.
+LATE = 1.5
+# Seconds for the first reading, however short the wait.
+_FIRST = 5.0
 
 
 class WaitFailed(ClusterError):
@@ -60,11 +64,13 @@ def wait(
     """Watch one object until C(check) says Ready; the object then, or None when it is gone.
 
     C(progress) gets a line when something changed, at most every few seconds. Raises WaitFailed as soon as the check,
-    or that of a related object, says Failed; WaitTimeout after C(timeout) seconds with what was last seen.
+    or that of a related object, says Failed; WaitTimeout after C(timeout) seconds with what was last seen. Where the
+    user may get the object but not watch it, it is read every few seconds, and C(progress) is told so.
     """
     key: Key = (namespace if resource.namespaced else None, name)
-    found = client.get(resource, name, namespace)
-    state = _State(client, resource, check, timeout, progress, {key: found})
+    started = time.monotonic()
+    found = _first(client, started, timeout).get(resource, name, namespace)
+    state = _State(client, resource, check, started, timeout, progress, {key: found})
     if state.pending:
         version = found["metadata"]["resourceVersion"] if found else None
         selected = client.watch(
@@ -74,6 +80,7 @@ def wait(
             resource_version=version,
             known=[found] if found else [],
             timeout=state.remaining(),
+            on_refusal=state.remark_refusal,
         )
         watches: list[_Source] = [(None, selected)]
         for other in related:
@@ -109,9 +116,11 @@ def wait_many(
     wanted = list(dict.fromkeys(keys))
     if not wanted:
         return {}
-    listings = client.list_namespaces(resource, {namespace for namespace, _name in wanted})
+    started = time.monotonic()
+    reader = _first(client, started, timeout)
+    listings = reader.list_namespaces(resource, {namespace for namespace, _name in wanted})
     known = {_key(resource, item): item for listing in listings.values() for item in listing.items}
-    state = _State(client, resource, check, timeout, progress, {key: known.get(key) for key in wanted})
+    state = _State(client, resource, check, started, timeout, progress, {key: known.get(key) for key in wanted})
     if state.pending:
         watches: list[_Source] = []
         for namespace, listing in listings.items():
@@ -121,10 +130,15 @@ def wait_many(
                 resource_version=listing.resource_version,
                 known=listing.items,
                 timeout=state.remaining(),
+                on_refusal=state.remark_refusal,
             )
             watches.append((None, selected))
         _follow(state, watches)
     return {key: state.results[key] for key in wanted}
+
+
+def _first(client: Client, started: float, timeout: float) -> Client:
+    return client.until(started + max(timeout, _FIRST))
 
 
 def _key(resource: Resource, found: Object) -> Key:
@@ -144,6 +158,7 @@ class _State:
         client: Client,
         resource: Resource,
         check: Check,
+        started: float,
         timeout: float,
         progress: Callable[[str], None] | None,
         objects: Mapping[Key, Object | None],
@@ -152,12 +167,14 @@ class _State:
         self.resource = resource
         self._check = check
         self._timeout = timeout
-        self._deadline = time.monotonic() + timeout
+        self._deadline = started + timeout
         self._tell = progress or (lambda text: None)
         self._total = len(objects)
         self._said = ""
         self._said_at = float("-inf")
         self._news = ""
+        self._refused: Forbidden | None = None
+        self._remarked = False
         self._texts: dict[Key, str] = {}
         self.pending: dict[Key, Object | None] = dict(objects)
         self.results: dict[Key, Object | ClusterError | None] = {}
@@ -208,8 +225,15 @@ class _State:
                 ),
             )
 
+    def remark_refusal(self, error: Forbidden) -> None:
+        """Watching is forbidden, so that it is read instead. Called by the thread that watches."""
+        self._refused = error
+
     def report(self) -> float:
         """Tell of progress if there is some and it is time to; the seconds until it may be told again."""
+        if self._refused and not self._remarked:
+            self._remarked = True
+            self._tell(f"Looked up every {POLL_EVERY:g} seconds, as it may not be watched: {self._refused.message}")
         due = self._said_at + _PROGRESS_EVERY - time.monotonic()
         line = self._line()
         if not line or line == self._said:
@@ -247,12 +271,12 @@ class _State:
         """The newest Warning events of objects of that name, for which the stack's parts share names."""
         namespace, name = key
         try:
-            events = self._client.list(
+            events = self._client.until(self._deadline + LATE).list(
                 EVENT, namespace or "default", field_selector=f"involvedObject.name={name}"
-            ).items
+            )
         except ClusterError:
             return ""
-        warnings = sorted((event for event in events if event.get("type") == "Warning"), key=_event_time)
+        warnings = sorted((event for event in events.items if event.get("type") == "Warning"), key=_event_time)
         texts = [f"{event.get('reason')}: {(event.get('message') or '').strip()}" for event in warnings]
         newest = list(dict.fromkeys(reversed(texts)))[:_WARNINGS_SHOWN]
         return f" Recent warnings: {'; '.join(newest)}." if newest else ""

@@ -13,7 +13,7 @@ from typing import Any
 
 from urllib3 import exceptions as http
 
-from .errors import Asked, ClusterError, Expired, Unavailable, Unreachable, refusal
+from .errors import Asked, ClusterError, Expired, Forbidden, Unavailable, Unreachable, refusal
 from .resource import Object, Resource
 from .transport import Transport
 
@@ -24,6 +24,8 @@ Lister = Callable[[], tuple[list[Object], str]]
 _SILENCE = 90.0
 _LONGEST = 300.0
 _PAUSE = 1.0
+# Seconds between two readings where the user may not watch.
+POLL_EVERY = 2.0
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,9 @@ class Watch:
 
     Without C(resource_version) the present objects come first, as ADDED; with it, C(known) are the objects as of then.
     When the server's history no longer reaches back (410), the objects are listed again and the differences come as
-    events, deletions among them. Iterating raises ClusterError for what does not pass by itself; a server that is away
-    is waited for until the time is over.
+    events, deletions among them. Where the user may read but not watch, C(on_refusal) is called once and the objects
+    are read every few seconds. Iterating raises ClusterError for what does not pass by itself; a server that is away is
+    waited for until the time is over.
     """
 
     def __init__(
@@ -55,8 +58,11 @@ class Watch:
         resource_version: str | None,
         known: Iterable[Object],
         timeout: float,
+        on_refusal: Callable[[Forbidden], None] | None,
     ) -> None:
         self._lister = lister
+        self._on_refusal = on_refusal
+        self._may_watch = True
         self._transport = transport
         self._asked = Asked("watch", resource, namespace=namespace)
         self._path = resource.path(None, namespace)
@@ -81,7 +87,7 @@ class Watch:
             try:
                 if not self._version:
                     yield from self._listed()
-                yield from self._changes()
+                yield from self._watched() if self._may_watch else self._polled()
             except Expired:
                 self._version = None
             except (Unavailable, Unreachable):
@@ -95,6 +101,18 @@ class Watch:
 
     def _over(self) -> bool:
         return self._closed or time.monotonic() >= self._deadline
+
+    def _watched(self) -> Iterator[Event]:
+        try:
+            yield from self._changes()
+        except Forbidden as error:
+            self._may_watch = False
+            if self._on_refusal:
+                self._on_refusal(error)
+
+    def _polled(self) -> Iterator[Event]:
+        time.sleep(max(0.0, min(POLL_EVERY, self._deadline - time.monotonic())))
+        yield from self._listed()
 
     def _listed(self) -> Iterator[Event]:
         items, self._version = self._lister()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from ..cluster.declare import read_many
 from ..cluster.errors import ClusterError
 from ..cluster.resource import Object
 from ..cluster.shown import shown
-from ..cluster.wait import wait_many
+from ..cluster.wait import LATE, wait_many
 from ..machine.refusal import Refused
 from ..task import Failure, Result, Task
 from .kubevirt import VIRTUAL_MACHINE
@@ -126,7 +127,7 @@ def _declare_one(client: Client, task: Task) -> Result:
         try:
             vm = await_ready(client, vm, result["action"] == "created", result["expanded"], policy)
         except ClusterError as error:
-            message = explained(client, vm, error)
+            message = explained(client.until(time.monotonic() + LATE), vm, error)
             raise Failure(message, **result, vm=shown(VIRTUAL_MACHINE, vm)) from error
     return {**result, "vm": shown(VIRTUAL_MACHINE, vm)}
 
@@ -209,11 +210,12 @@ def _await_many(client: Client, written: Mapping[Key, tuple[Result, Object]], po
         progress=policy.progress,
     )
     failed: dict[Key, Failure] = {}
+    reader = client.until(time.monotonic() + LATE)
     for key, found in seen.items():
         if not isinstance(found, ClusterError):
             continue
         result, vm = written[key]
-        failed[key] = Failure(explained(client, vm, found), **result)
+        failed[key] = Failure(explained(reader, vm, found), **result)
     return failed
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.client import Client, connect
+from ansible_collections.virtstack.core.plugins.module_utils.cluster.errors import Forbidden, Unavailable, Unreachable
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.resource import Object, Resource
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.verdict import (
     Failed,
@@ -233,23 +234,32 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(
         assert wait(client, CONFIG_MAP, "a", namespace, by_phase, timeout=60) is not None
 
 
+def give_rights(client: Client, namespace: str, verbs: list[str]) -> None:
+    """A service account that may do nothing but this with config maps."""
+    metadata = {"name": "robot", "namespace": namespace}
+    client.create(SERVICE_ACCOUNT, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+    group = "rbac.authorization.k8s.io"
+    api = {"apiVersion": f"{group}/v1", "metadata": metadata}
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": verbs}]
+    client.create(Resource(group, "v1", "roles", "Role"), {**api, "kind": "Role", "rules": rules})
+    binding = {
+        **api,
+        "kind": "RoleBinding",
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": "robot"},
+        "subjects": [{"kind": "ServiceAccount", "name": "robot", "namespace": namespace}],
+    }
+    client.create(Resource(group, "v1", "rolebindings", "RoleBinding"), binding)
+
+
+def as_robot(lab: Any, namespace: str) -> Client:
+    return connect({"kubeconfig": lab.kubeconfig, "impersonate_user": f"system:serviceaccount:{namespace}:robot"})
+
+
 def test_a_token_that_expires_mid_wait_is_read_again(
     client: Client, lab: Any, config_map: Maker, namespace: str, phase: Callable[..., None], tmp_path: Path
 ) -> None:
     client.create(CONFIG_MAP, config_map("a", phase="Starting"))
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot", "namespace": namespace}}
-    client.create(SERVICE_ACCOUNT, account)
-    bindings = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
-    client.create(
-        bindings,
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": {"name": "robot", "namespace": namespace},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "admin"},
-            "subjects": [{"kind": "ServiceAccount", "name": "robot", "namespace": namespace}],
-        },
-    )
+    give_rights(client, namespace, ["get", "list", "watch"])
 
     def token() -> str:
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
@@ -277,14 +287,43 @@ def test_a_token_that_expires_mid_wait_is_read_again(
         assert wait(robot, CONFIG_MAP, "a", namespace, by_phase, timeout=30) is not None
 
 
-def test_a_watch_that_is_forbidden_is_told_at_once(client: Client, lab: Any, config_map: Maker, namespace: str) -> None:
+@pytest.mark.parametrize("verbs", [["get"], ["get", "list"]])
+def test_who_may_not_watch_reads_and_is_told(
+    client: Client, lab: Any, config_map: Maker, namespace: str, phase: Callable[..., None], verbs: list[str]
+) -> None:
     client.create(CONFIG_MAP, config_map("a", phase="Starting"))
-    message = 'User "u" cannot watch resource "configmaps" in API group "" at the cluster scope'
-    lab.fault("request", verb="watch", path=namespace, code=403, reason="Forbidden", message=message)
+    give_rights(client, namespace, verbs)
+    lines: list[str] = []
+    robot = as_robot(lab, namespace)
+    with meanwhile(lambda: phase("a", "Ready")):
+        found = wait(robot, CONFIG_MAP, "a", namespace, by_phase, timeout=60, progress=lines.append)
+    assert found is not None
+    assert found["data"]["phase"] == "Ready"
+    assert any("Looked up every 2 seconds" in line and "verb watch on configmaps" in line for line in lines)
+
+
+def test_who_may_not_even_read_is_told_at_once(client: Client, lab: Any, config_map: Maker, namespace: str) -> None:
+    client.create(CONFIG_MAP, config_map("a", phase="Starting"))
+    give_rights(client, namespace, ["update"])
     started = time.monotonic()
-    with pytest.raises(Exception, match="verb watch on configmaps"):
-        wait(client, CONFIG_MAP, "a", namespace, by_phase, timeout=30)
-    assert time.monotonic() - started < 10
+    with pytest.raises(Forbidden, match="verb get on configmaps"):
+        wait(as_robot(lab, namespace), CONFIG_MAP, "a", namespace, by_phase, timeout=60)
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("verbs", ["watch,list", "get,watch,list"])
+@pytest.mark.parametrize(
+    "fault", [{"drop": "before"}, {"code": 503}, {"code": 429, "retry_after": 60}, {"latency": 30}]
+)
+def test_a_wait_is_over_in_time_while_the_server_is_away(
+    client: Client, lab: Any, config_map: Maker, namespace: str, verbs: str, fault: dict[str, Any]
+) -> None:
+    client.create(CONFIG_MAP, config_map("a", phase="Starting"))
+    lab.fault("request", verb=verbs, path=namespace, **fault)
+    started = time.monotonic()
+    with pytest.raises((WaitTimeout, Unreachable, Unavailable)):
+        wait(client, CONFIG_MAP, "a", namespace, by_phase, timeout=5)
+    assert time.monotonic() - started < 5 + 2
 
 
 def test_many_are_waited_for_with_one_watch(client: Client, config_map: Maker, namespace: str) -> None:
