@@ -55,8 +55,8 @@ environment() {
     if [ "$(cat "$path/.wanted" 2>/dev/null)" != "$wanted" ]; then
         say "Making the Python environment $1"
         rm -rf "$path"
-        "$interpreter" -m venv "$path"
-        "$path/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+        "$interpreter" -m venv "$path" &&
+            "$path/bin/python" -m pip install --quiet --disable-pip-version-check "$@" || return
         printf %s "$wanted" >"$path/.wanted"
     fi
 }
