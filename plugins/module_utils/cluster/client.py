@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+from ..libraries import missing
+from ..task import Failure
 from .credentials import sources
 from .errors import AlreadyExists, Asked, ClusterError, Expired, Forbidden, NotFound, NotServed, Unreachable
 from .options import Connection, connection
@@ -47,6 +49,8 @@ def connect(params: Mapping[str, Any]) -> Client:
 
     The same options in the same process, such as in the items of a loop, go on with the same client and connections.
     """
+    if lacking := missing():
+        raise Failure(lacking)
     wanted = connection(params)
     circumstances = (os.getpid(), *sources(wanted))
     kept = _kept.get("client")

@@ -17,27 +17,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import urllib3
-from urllib3.response import HTTPHeaderDict
-from urllib3.util.ssl_ import create_urllib3_context
-
+from ..libraries import (
+    ConfigException,
+    Configuration,
+    HTTPHeaderDict,
+    RESTClientObject,
+    create_urllib3_context,
+    kube_config,
+    load_incluster_config,
+    load_kube_config,
+    load_kube_config_from_dict,
+    urllib3,
+)
 from ..task import Failure
 from .options import Connection
-
-try:
-    from kubernetes.client.configuration import Configuration
-    from kubernetes.client.rest import RESTClientObject
-    from kubernetes.config import (
-        ConfigException,
-        kube_config,
-        load_incluster_config,
-        load_kube_config,
-        load_kube_config_from_dict,
-    )
-except ImportError as error:
-    MISSING_LIBRARY: str | None = str(error)
-else:
-    MISSING_LIBRARY = None
 
 # What the API server's audit log calls us.
 USER_AGENT = "virtstack.core"
@@ -52,11 +45,6 @@ class Session:
     """
 
     def __init__(self, connection: Connection, size: int) -> None:
-        if MISSING_LIBRARY:
-            raise Failure(
-                f"The Python package kubernetes cannot be imported ({MISSING_LIBRARY}): install kubernetes>=28.1 for"
-                " the Python that runs this task."
-            )
         self._connection = connection
         # The kubernetes client writes inline certificates to files; they are gone once the TLS context has read them.
         with _temporary_files() as folder:

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from ansible.module_utils.basic import env_fallback
 
+from ..libraries import yaml
 from ..task import Failure
 
 
@@ -104,6 +104,8 @@ def connection(params: Mapping[str, Any]) -> Connection:
     timeout = _DEFAULT_TIMEOUT if values["request_timeout"] is None else float(values["request_timeout"])
     if timeout <= 0:
         raise Failure(f"request_timeout is {timeout:g}: it must be more than 0 seconds.")
+    if (params.get("wait_timeout") or 0) < 0:
+        raise Failure(f"wait_timeout is {params['wait_timeout']}: it must be 0 seconds or more.")
     values["request_timeout"] = timeout
     values["impersonate_groups"] = tuple(values["impersonate_groups"] or ())
     values["kubeconfig"] = _kubeconfig(values["kubeconfig"])

@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-import urllib3
-from urllib3 import exceptions as http
-
+from ..libraries import http_errors as http
+from ..libraries import urllib3
 from .credentials import Session
 from .errors import Asked, ClusterError, Unauthorized, Unavailable, Unreachable, refusal
 from .options import Connection

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from urllib3 import exceptions as http
-
+from ..libraries import http_errors as http
 from .errors import Asked, ClusterError, Expired, Forbidden, Unavailable, Unreachable, refusal
 from .resource import Object, Resource
 from .transport import Transport

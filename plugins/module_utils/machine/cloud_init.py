@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
+try:
+    import yaml
+except ImportError:
+    yaml = None  # type: ignore[assignment,unused-ignore]
 
 from .refusal import Problems, Refused
 
@@ -86,6 +89,8 @@ def _user_data(options: Mapping[str, Any], keys: list[str]) -> str | None:
             f"cloud_init.user_data: cloud-init ignores what does not begin with {CLOUD_CONFIG}, #! or another of its "
             "headers; add the first line, or give a dictionary to cloud_init.user_config"
         )
+    if yaml is None and (config is not None or keys):
+        raise Refused("cloud_init: install PyYAML for the Python that runs this task")
     if config is not None:
         return f"{CLOUD_CONFIG}\n{_dump(_with_keys(config, keys))}"
     if not keys:
