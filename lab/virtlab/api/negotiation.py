@@ -23,6 +23,7 @@ FORMS: dict[str, Form] = {
     "PartialObjectMetadata": "metadata",
     "PartialObjectMetadataList": "metadata",
 }
+SUMMARY_LIMIT = 30  # bytes
 FORM_VERSIONS = ("v1", "v1beta1")
 
 
@@ -110,6 +111,8 @@ def parsed(raw: bytes, resource: Resource) -> Body:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError:
         raise _unrecognized(raw, resource, go_json_error(raw)) from None
+    if value is None and not resource.custom:
+        value = {}
     if not isinstance(value, dict):
         name = {list: "array", str: "string", bool: "bool"}.get(type(value), "number")
         why = f"json: cannot unmarshal {name} into Go value of type struct {{ APIVersion string; Kind string }}"
@@ -120,13 +123,18 @@ def parsed(raw: bytes, resource: Resource) -> Body:
 def _unrecognized(
     raw: bytes, resource: Resource, why: str, prefix: str = "couldn't get version/kind; json parse error: "
 ) -> StatusError:
-    text = raw.decode("utf-8", "replace")
-    shown = (
-        "<empty>" if not raw else text if len(text) <= 1024 else f"{text[:1024]} [truncated {len(text) - 1024} chars]"
-    )
     return bad_request(
-        f"the object provided is unrecognized (must be of type {resource.kind}): {prefix}{why} ({shown})"
+        f"the object provided is unrecognized (must be of type {resource.kind}): {prefix}{why} ({_summary(raw)})"
     )
+
+
+def _summary(raw: bytes) -> str:
+    """The beginning of a body as messages show it: in hexadecimal unless it looks like JSON."""
+    if not raw:
+        return "<empty>"
+    start = raw[:SUMMARY_LIMIT]
+    text = start.decode("utf-8", "replace") if raw.startswith(b"{") else start.hex()
+    return text + (" ..." if len(raw) > SUMMARY_LIMIT else "")
 
 
 def _yaml(raw: bytes, resource: Resource) -> Body:
@@ -150,7 +158,7 @@ def go_json_error(raw: bytes) -> str:
         if error.msg == "Extra data":
             return f"invalid character {_rune(rest.strip()[0])} after top-level value"
         literal = next((word for word in ("true", "false", "null") if word[0] == rest[0]), "")
-        if literal:
+        if literal and error.msg == "Expecting value":
             return _go_literal_error(rest, literal)
         return f"invalid character {_rune(rest.strip()[0])} {_CONTEXT.get(error.msg, 'looking for beginning of value')}"
     return "invalid JSON"

@@ -11,12 +11,12 @@ from virtlab.admission.kubevirt.defaults import fill_instance, fill_spec
 from virtlab.admission.kubevirt.encoding import (
     MACHINE_QUANTITIES,
     MACHINE_STRUCTS,
-    BadQuantity,
+    BadNumber,
     reencode,
-    structure_problems,
 )
 from virtlab.admission.kubevirt.inference import InferenceError, infer
 from virtlab.admission.kubevirt.settings import Settings
+from virtlab.admission.kubevirt.structure import fill_zeros, structure_problems
 from virtlab.admission.kubevirt.virtual_machines import machine_problems
 from virtlab.admission.kubevirt.volume_requests import ADD, REMOVE, applied
 from virtlab.store import Store
@@ -46,13 +46,36 @@ def test_amounts_become_canonical_and_empty_lists_go() -> None:
 
 
 def test_a_template_has_a_domain_with_devices_and_resources() -> None:
-    assert reencoded({"template": {}}) == {"template": {"spec": {"domain": {"devices": {}, "resources": {}}}}}
+    assert reencoded({"template": {}}) == {
+        "template": {"metadata": {}, "spec": {"domain": {"devices": {}, "resources": {}}}}
+    }
+
+
+@pytest.mark.parametrize(
+    ("number", "problem"),
+    [
+        (-1, "json: cannot unmarshal number -1 into Go struct field VMISpecAlias.domain.cpu.cores of type uint32"),
+        (2**32, "json: cannot unmarshal number 4294967296 into Go struct field VMISpecAlias.domain.cpu.cores"),
+    ],
+)
+def test_a_number_that_its_type_cannot_hold(number: int, problem: str) -> None:
+    spec = machine()["spec"]
+    spec["template"]["spec"]["domain"]["cpu"] = {"cores": number}
+    with pytest.raises(BadNumber) as caught:
+        reencoded(spec)
+    assert str(caught.value).startswith(problem)
+
+
+def test_a_zero_that_is_left_out() -> None:
+    spec = machine()["spec"]
+    spec["template"]["spec"]["domain"]["cpu"] = {"cores": 0, "sockets": 2}
+    assert reencoded(spec)["template"]["spec"]["domain"]["cpu"] == {"sockets": 2}
 
 
 def test_an_amount_that_is_none() -> None:
     spec = machine()["spec"]
     spec["template"]["spec"]["domain"]["memory"]["guest"] = "12 potatoes"
-    with pytest.raises(BadQuantity, match="quantities must match the regular expression"):
+    with pytest.raises(BadNumber, match="quantities must match the regular expression"):
         reencoded(spec)
 
 
@@ -71,11 +94,62 @@ def test_wrong_structure_is_named_by_its_path() -> None:
     def messages(obj: dict[str, Any]) -> list[str]:
         return [cause.message for cause in structure_problems(schema, obj)]
 
-    assert messages({}) == ["spec in body is required"]
+    assert messages({}) == ["spec in body is required", 'spec in body must be of type object: "null"']
     assert messages({"spec": {}}) == ["spec.template in body is required"]
     assert messages({"spec": {"template": "text"}}) == ['spec.template in body must be of type object: "string"']
     assert messages({"spec": {"template": {}, "runStrategy": 5}}) == [
         'spec.runStrategy in body must be of type string: "number"'
+    ]
+
+
+def _schema_of(field: dict[str, Any], name: str = "x") -> dict[str, Any]:
+    items = {"type": "array", "items": {"type": "object", "properties": {name: field}, "required": [name]}}
+    return {"properties": {"spec": {"type": "object", "properties": {"list": items}}}}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ({"type": "integer", "format": "int64"}, 1.5, 'must be of type int64: "float64"'),
+        ({"type": "integer", "format": "int64"}, True, 'must be of type int64: ""'),
+        ({"type": "integer", "format": "int64"}, "1", 'must be of type integer: "string"'),
+        (
+            {"x-kubernetes-int-or-string": True, "pattern": "."},
+            True,
+            'must be of type string,integer,number: "boolean"',
+        ),
+        ({"x-kubernetes-int-or-string": True}, True, 'must be of type string,number: "boolean"'),
+    ],
+)
+def test_a_wrong_type_in_kubevirts_words(field: dict[str, Any], value: Any, problem: str) -> None:
+    found = structure_problems(_schema_of(field), {"spec": {"list": [{"x": value}]}})
+    assert [cause.message for cause in found] == [f"spec.list.x in body {problem}"]
+
+
+def test_required_texts_are_written_and_required_structs_missed() -> None:
+    obj: dict[str, Any] = {"spec": {"list": [{}]}}
+    assert list(structure_problems(_schema_of({"type": "string"}), obj)) == []
+    fill_zeros(_schema_of({"type": "string"}), obj)
+    assert obj == {"spec": {"list": [{"x": ""}]}}
+    found = structure_problems(_schema_of({"type": "object"}), {"spec": {"list": [{}]}})
+    assert [cause.message for cause in found] == ["spec.list.x in body is required"]
+
+
+def test_values_that_gos_constants_do_not_allow() -> None:
+    tolerations = {"type": "array", "items": {"type": "object", "properties": {"operator": {"type": "string"}}}}
+    schema = {"properties": {"spec": {"type": "object", "properties": {"tolerations": tolerations}}}}
+    found = structure_problems(schema, {"spec": {"tolerations": [{"operator": "Foo"}]}})
+    message = "spec.tolerations.operator in body should be one of [Equal Exists]"
+    assert [cause.message for cause in found] == [message]
+
+
+def test_the_metadata_of_a_template_has_known_fields() -> None:
+    metadata = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    schema = {"properties": {"spec": {"type": "object", "properties": {"metadata": metadata}}}}
+    found = structure_problems(schema, {"spec": {"metadata": {"bogus": 1, "labels": {"a": 1}}}})
+    assert [cause.message for cause in found] == [
+        "spec.metadata.bogus in body is a forbidden property",
+        'spec.metadata.labels.a in body must be of type string: "number"',
     ]
 
 

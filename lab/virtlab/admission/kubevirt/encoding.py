@@ -1,13 +1,12 @@
-"""What happens to an object on its way through virt-api's Go types: structure is checked, amounts become canonical."""
+"""What happens to an object on its way through virt-api's Go types: amounts become canonical, empty values go."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from virtlab.resource import Object
 from virtlab.schema.quantity import QuantityError, canonical
-from virtlab.status import Cause
 
 RESOURCES = (("requests", "*"), ("limits", "*"))
 DOMAIN = (
@@ -28,24 +27,50 @@ MACHINE_QUANTITIES = (
         for path in RESOURCES
     ),
 )
+# Lists that Go writes even when they are empty.
+KEPT_LISTS = frozenset({"nodeSelectorTerms"})
+# Fields without a sign, by the end of their path; zero is not written. C(uint) has 64 bits.
+UNSIGNED = {
+    ("cpu", "cores"): "uint32",
+    ("cpu", "sockets"): "uint32",
+    ("cpu", "maxSockets"): "uint32",
+    ("cpu", "threads"): "uint32",
+    ("disks", "bootOrder"): "uint",
+    ("interfaces", "bootOrder"): "uint",
+    ("custom", "logical"): "uint",
+    ("custom", "physical"): "uint",
+    ("spinlocks", "spinlocks"): "uint32",
+    ("ioThreads", "supplementalPoolThreadCount"): "uint32",
+}
+_LIMITS = {"uint32": 2**32, "uint": 2**64}
 # Structs that Go writes even when they are empty: (path of the owner, field).
 MACHINE_STRUCTS = (
+    (("template",), "metadata"),
     (("template",), "spec"),
     (("template", "spec"), "domain"),
     (("template", "spec", "domain"), "devices"),
     (("template", "spec", "domain"), "resources"),
+    (("template", "spec", "domain", "features"), "acpi"),
 )
-INSTANCE_STRUCTS = (((), "domain"), (("domain",), "devices"), (("domain",), "resources"))
+INSTANCE_STRUCTS = (
+    ((), "domain"),
+    (("domain",), "devices"),
+    (("domain",), "resources"),
+    (("domain", "features"), "acpi"),
+)
 
 
-class BadQuantity(Exception):
-    """A text that should be an amount is none; the message is the parser's."""
+class BadNumber(Exception):
+    """A text that should be an amount is none, or a number does not fit its type; the message is the parser's."""
 
 
 def reencode(
     spec: Object, quantities: tuple[tuple[str, ...], ...], structs: tuple[tuple[tuple[str, ...], str], ...]
 ) -> None:
-    """Changes C(spec) in place. Raises BadQuantity."""
+    """Changes C(spec) in place. Raises BadNumber."""
+    instance = (spec.get("template") or {}).get("spec") if "template" in spec else spec
+    for problem in _misfits(instance, ()):
+        raise BadNumber(problem)
     for path in quantities:
         _canonical(spec, path)
     _drop_empty_lists(spec)
@@ -75,12 +100,12 @@ def _canonical(value: Any, path: tuple[str, ...]) -> None:
         try:
             value[name] = canonical(value[name])
         except QuantityError as error:
-            raise BadQuantity(str(error)) from error
+            raise BadNumber(str(error)) from error
 
 
 def _drop_empty_lists(value: Any) -> None:
     if isinstance(value, dict):
-        for key in [key for key, item in value.items() if item == [] and isinstance(item, list)]:
+        for key in [key for key, item in value.items() if item == [] and key not in KEPT_LISTS]:
             del value[key]
         for item in value.values():
             _drop_empty_lists(item)
@@ -89,55 +114,21 @@ def _drop_empty_lists(value: Any) -> None:
             _drop_empty_lists(item)
 
 
-# Structure
-
-NAMES: tuple[tuple[type | tuple[type, ...], str], ...] = (
-    (bool, "boolean"),
-    (str, "string"),
-    ((int, float), "number"),
-    (list, "array"),
-    (dict, "object"),
-)
-
-
-def _type_of(value: Any) -> str:
-    return next((name for kind, name in NAMES if isinstance(value, kind)), "null")
-
-
-def _is_of(value: Any, wanted: str) -> bool:
-    if wanted == "integer":
-        return isinstance(value, int | float) and not isinstance(value, bool) and value == int(value)
-    return _type_of(value) == wanted
-
-
-def structure_problems(schema: Mapping[str, Any] | None, obj: Object) -> Iterator[Cause]:
-    """Wrong types and missing fields of C(spec), as KubeVirt's own OpenAPI check words them."""
-    spec_schema = ((schema or {}).get("properties") or {}).get("spec")
-    if spec_schema is None:
-        return
-    if obj.get("spec") is None:
-        if "spec" in ((schema or {}).get("required") or ()):
-            yield Cause("spec in body is required")
-        return
-    yield from _problems(spec_schema, obj["spec"], "spec")
-
-
-def _problems(schema: Mapping[str, Any], value: Any, path: str) -> Iterator[Cause]:
-    wanted = schema.get("type")
-    if schema.get("x-kubernetes-int-or-string") or value is None:
-        return
-    if wanted and not _is_of(value, wanted):
-        yield Cause(f'{path} in body must be of type {wanted}: "{_type_of(value)}"')
-        return
-    if isinstance(value, dict):
-        properties, extra = schema.get("properties") or {}, schema.get("additionalProperties")
-        for name in schema.get("required") or ():
-            if value.get(name) is None:
-                yield Cause(f"{path}.{name} in body is required")
-        for name, item in value.items():
-            below = properties.get(name) or (extra if isinstance(extra, dict) else None)
-            if below:
-                yield from _problems(below, item, f"{path}.{name}")
-    elif isinstance(value, list) and isinstance(schema.get("items"), dict):
+def _misfits(value: Any, path: tuple[str, ...]) -> Iterator[str]:
+    """Numbers of an instance's spec that their unsigned types cannot hold. Zeros are taken out."""
+    if isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _problems(schema["items"], item, f"{path}[{index}]")
+            yield from _misfits(item, (*path, str(index)))
+        return
+    if not isinstance(value, dict):
+        return
+    names = [step for step in path if not step.isdigit()]
+    for key, item in list(value.items()):
+        go_type = UNSIGNED.get((names[-1] if names else "", key))
+        if go_type is None or not isinstance(item, int | float):
+            yield from _misfits(item, (*path, key))
+        elif not 0 <= item < _LIMITS[go_type]:
+            where = ".".join((*path, key))
+            yield f"json: cannot unmarshal number {item} into Go struct field VMISpecAlias.{where} of type {go_type}"
+        elif item == 0 and key != "bootOrder":
+            del value[key]

@@ -12,11 +12,11 @@ from virtlab.admission.kubevirt.defaults import DefaultError, fill_instance
 from virtlab.admission.kubevirt.encoding import (
     INSTANCE_QUANTITIES,
     INSTANCE_STRUCTS,
-    BadQuantity,
+    BadNumber,
     reencode,
-    structure_problems,
 )
 from virtlab.admission.kubevirt.settings import Settings, is_kubevirt, settings
+from virtlab.admission.kubevirt.structure import fill_zeros, structure_problems
 from virtlab.admission.registry import mutating, validating
 from virtlab.admission.webhook import INVALID, NOT_SUPPORTED, REQUIRED, at, failed, items, refuse
 from virtlab.operation import Operation
@@ -37,12 +37,14 @@ Found = Iterator[Cause]
 def fill(operation: Operation) -> None:
     vmi = operation.object
     assert vmi is not None
-    refuse(MUTATOR, structure_problems(operation.cluster.structure(operation.resource), vmi))
+    schema = operation.cluster.structure(operation.resource)
+    refuse(MUTATOR, structure_problems(schema, vmi))
+    fill_zeros(schema, vmi)
     try:
         reencode(vmi["spec"], INSTANCE_QUANTITIES, INSTANCE_STRUCTS)
         fill_instance(vmi, settings(operation.cluster.store))
         architecture.fill_hyperv(vmi["spec"])
-    except (BadQuantity, DefaultError) as error:
+    except (BadNumber, DefaultError) as error:
         raise failed(MUTATOR, str(error)) from error
     metadata, status = vmi["metadata"], vmi["status"]
     metadata["finalizers"] = [*(metadata.get("finalizers") or ()), FINALIZER]

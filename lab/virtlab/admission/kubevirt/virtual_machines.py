@@ -17,12 +17,12 @@ from virtlab.admission.kubevirt.defaults import (
 from virtlab.admission.kubevirt.encoding import (
     MACHINE_QUANTITIES,
     MACHINE_STRUCTS,
-    BadQuantity,
+    BadNumber,
     reencode,
-    structure_problems,
 )
 from virtlab.admission.kubevirt.inference import InferenceError, infer
 from virtlab.admission.kubevirt.settings import Settings, is_kubevirt, settings
+from virtlab.admission.kubevirt.structure import fill_zeros, structure_problems
 from virtlab.admission.kubevirt.volume_requests import ADD, REMOVE, applied
 from virtlab.admission.registry import mutating, validating
 from virtlab.admission.webhook import INVALID, NOT_FOUND, NOT_SUPPORTED, at, deleting, failed, items, refuse
@@ -52,10 +52,12 @@ def fill(operation: Operation) -> None:
     assert vm is not None
     if deleting(operation):
         return
-    refuse(MUTATOR, structure_problems(operation.cluster.structure(operation.resource), vm))
+    schema = operation.cluster.structure(operation.resource)
+    refuse(MUTATOR, structure_problems(schema, vm))
+    fill_zeros(schema, vm)
     try:
         reencode(vm["spec"], MACHINE_QUANTITIES, MACHINE_STRUCTS)
-    except BadQuantity as error:
+    except BadNumber as error:
         raise failed(MUTATOR, str(error)) from error
     _match(operation, vm)
     store, namespace = operation.cluster.store, operation.namespace

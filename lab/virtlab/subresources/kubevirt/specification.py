@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from virtlab.admission.kubevirt import instancetypes, preferences
 from virtlab.admission.kubevirt.defaults import DefaultError, fill_disks, fill_network, fill_spec
-from virtlab.admission.kubevirt.encoding import structure_problems
+from virtlab.admission.kubevirt.structure import structure_problems
 from virtlab.admission.webhook import at
 from virtlab.patches import copied
 from virtlab.resource import Object
