@@ -50,7 +50,9 @@ def carry(body: Object, live: Object) -> None:
     """Complete C(body) by what our manager owns of the C(live) VM and the body does not mention."""
     owned = owned_fields(live, FIELD_MANAGER, VIRTUAL_MACHINE.api_version)
     if owned:
-        given_up = {path for path, others in _INSTEAD_OF.items() if any(at(body, other) for other in others)}
+        given_up = {
+            path for path, others in _INSTEAD_OF.items() if any(at(body, other) is not None for other in others)
+        }
         _carry(body, live, owned, "", given_up)
 
 

@@ -61,10 +61,18 @@ def plan(declaration: Declaration, live: Object | None, replace_lists: bool = Fa
     if live is None:
         _complete(body)
     else:
+        _take_turns(body, live)
         carry(body, live)
     templates = at(body, "spec.dataVolumeTemplates") or []
     present = at(live, "spec.dataVolumeTemplates") or []
     return Plan(body, growth(templates, present), disks.notes, _storage_classes(templates, present))
+
+
+def _take_turns(body: Object, live: Object) -> None:
+    """The run strategy takes the place of the deprecated field that says the same, and that one its."""
+    for given, other in (("runStrategy", "running"), ("running", "runStrategy")):
+        if at(body, f"spec.{given}") is not None and at(live, f"spec.{other}") is not None:
+            put(body, f"spec.{other}", None)
 
 
 def _storage_classes(templates: list[Object], present: list[Object]) -> list[str]:

@@ -272,6 +272,16 @@ def test_a_run_strategy_that_another_manager_holds_is_left_to_it() -> None:
     assert "runStrategy" not in planned(live, memory="1Gi").body["spec"]
 
 
+def test_a_run_strategy_takes_the_place_of_the_deprecated_field_and_that_one_its() -> None:
+    live = made({"metadata": {"name": "db", "namespace": "prod"}, "spec": {"running": False}}, "spec.running")
+    assert planned(live, run_strategy="Always").body["spec"] == {"runStrategy": "Always", "running": None}
+    live = made(
+        {"metadata": {"name": "db", "namespace": "prod"}, "spec": {"runStrategy": "Halted"}}, "spec.runStrategy"
+    )
+    body = planned(live, definition={"spec": {"running": False}}).body
+    assert body["spec"] == {"running": False, "runStrategy": None}
+
+
 def test_disks_keep_bus_and_claim_whatever_a_new_one_would_get() -> None:
     live = made(planned(**DESIGN).body)
     live["spec"]["template"]["spec"]["domain"]["devices"]["disks"][0]["disk"] = {"bus": "sata"}
