@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,10 @@ Play = Callable[..., Played]
 def play(tmp_path: Path, ansible: Ansible) -> Play:
     """Run a task of C(vm) on a lab."""
 
-    def run(lab: Lab, *arguments: str, **options: Any) -> Played:
+    def run(lab: Lab, *arguments: str, keywords: dict[str, Any] | None = None, **options: Any) -> Played:
         tasks = [
             {"virtstack.core.namespace": {"name": NAMESPACE}},
-            {"virtstack.core.vm": {**MACHINE, **options}},
+            {"virtstack.core.vm": {**MACHINE, **options}, **(keywords or {})},
         ]
         playbook = tmp_path / "playbook.yml"
         playbook.write_text(yaml.safe_dump([{**HEADER, "tasks": tasks}]))
@@ -49,6 +52,48 @@ def test_an_import_that_answers_404_ends_the_wait_with_the_words_of_cdi(lab: Lab
     assert played.returncode == 2
     assert "VirtualMachine machines/missing cannot become ready" in played.output
     assert f"DataVolume missing-root: {message}" in played.output
+
+
+@pytest.fixture
+def empty_server() -> Iterator[tuple[str, list[str]]]:
+    """An HTTP server that has nothing: its URL, and what it was asked for."""
+    asked: list[str] = []
+
+    class Nothing(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            asked.append(f"{self.command} {self.path}")
+            self.send_error(404)
+
+        do_GET = do_HEAD = _answer
+
+        def log_message(self, *arguments: Any) -> None:
+            """Say nothing on the terminal."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Nothing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_import_url_that_a_real_server_answers_404_fails_fast(
+    lab: Lab, play: Play, empty_server: tuple[str, list[str]]
+) -> None:
+    url, asked = empty_server
+    disk = {"name": "root", "http": f"{url}/missing.qcow2", "size": "1Gi"}
+    played = play(lab, name="lost", disks=[disk], wait_timeout=300)
+    assert played.returncode == 2
+    assert "VirtualMachine machines/lost cannot become ready" in played.output
+    assert "expected status code 200, got 404. Status: 404 Not Found" in played.output
+    assert "HEAD /missing.qcow2" in asked
+
+
+def test_a_wait_shows_its_progress_unless_the_task_is_not_to_be_logged(lab: Lab, play: Play) -> None:
+    line = re.compile(r"^  machines/(loud|quiet): \w+", re.MULTILINE)
+    assert line.search(play(lab, name="loud", disks=[DISK]).output)
+    quiet = play(lab, name="quiet", disks=[DISK], keywords={"no_log": True})
+    assert quiet.returncode == 0, quiet.output
+    assert not line.search(quiet.output)
 
 
 def test_a_pod_that_fits_no_node_ends_the_wait_with_the_words_of_the_scheduler(lab: Lab, play: Play) -> None:

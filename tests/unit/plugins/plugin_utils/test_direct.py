@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.virtstack.core.plugins.plugin_utils.direct import plain, same_interpreter
 
 
@@ -57,6 +59,22 @@ def test_the_tasks_environment_counts_both_ways(both_ways: Any, lab: Any) -> Non
     assert direct == module
     assert direct[0]["changed"]
     assert not direct[0]["failed"]
+
+
+def test_awx_needs_nothing_but_its_credential_both_ways(both_ways: Any, lab: Any, tmp_path: Path) -> None:
+    config = yaml.safe_load(Path(lab.kubeconfig).read_text())
+    ca_cert = tmp_path / "ca.pem"
+    ca_cert.write_bytes(base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]))
+    task = namespace(kubeconfig="{{ omit }}")
+    task["environment"] = {
+        "K8S_AUTH_HOST": config["clusters"][0]["cluster"]["server"],
+        "K8S_AUTH_API_KEY": config["users"][0]["user"]["token"],
+        "K8S_AUTH_VERIFY_SSL": "True",
+        "K8S_AUTH_SSL_CA_CERT": str(ca_cert),
+    }
+    direct, module = both_ways.run({**task, "module_defaults": {"group/virtstack.core.cluster": {}}})
+    assert direct == module
+    assert direct[0]["changed"]
 
 
 def test_secrets_are_censored_both_ways(both_ways: Any) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
+import http.server
+import ipaddress
+import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,6 +210,45 @@ def test_a_certificate_that_nobody_trusts_is_told(client: Client) -> None:
     stranger = connect({"host": client.host, "api_key": "x"})
     with pytest.raises(errors.Unreachable, match="Give the CA that signed it as ca_cert"):
         stranger.request("GET", "/version")
+
+
+@pytest.fixture
+def expired(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """A server whose certificate has expired: its URL, and the file of the certificate, which vouches for itself."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "old")])
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(now - datetime.timedelta(days=2))
+        .not_valid_after(now - datetime.timedelta(days=1))
+        .add_extension(address, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, private = tmp_path / "old.pem", tmp_path / "old.key"
+    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    encoding = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private.write_bytes(key.private_bytes(*encoding))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, private)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"https://127.0.0.1:{server.server_port}", str(pem)
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_certificate_that_has_expired_is_told(expired: tuple[str, str]) -> None:
+    url, ca_cert = expired
+    late = connect({"host": url, "api_key": "x", "ca_cert": ca_cert})
+    with pytest.raises(errors.Unreachable, match=r"its TLS certificate has expired\. Renew it"):
+        late.request("GET", "/version")
 
 
 def test_verification_can_be_turned_off(client: Client) -> None:

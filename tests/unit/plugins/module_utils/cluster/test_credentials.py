@@ -125,6 +125,38 @@ def test_an_exec_plugin_that_fails_is_told(config: dict[str, Any]) -> None:
         works(kubeconfig=config)
 
 
+def test_a_client_certificate(lab: Any, config: dict[str, Any], server: str, ca_cert: str) -> None:
+    authority = pytest.importorskip("virtlab.certificates").Authority(lab.state_dir)
+    certificate, key = map(str, authority.client_files("jane", "system:masters"))
+    assert works(host=server, ca_cert=ca_cert, client_cert=certificate, client_key=key)
+    config["users"][0]["user"] = {"client-certificate": certificate, "client-key": key}
+    assert works(kubeconfig=config)
+    powerless = map(str, authority.client_files("john"))
+    with pytest.raises(Forbidden, match=r"john.* verb list on nodes"):
+        works(host=server, ca_cert=ca_cert, **dict(zip(("client_cert", "client_key"), powerless, strict=True)))
+
+
+def test_a_token_file_that_rotates(config: dict[str, Any], token: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("expired")
+    config["users"][0]["user"] = {"tokenFile": str(tmp_path / "token")}
+    client = connect({"kubeconfig": config})
+    with pytest.raises(Unauthorized):
+        client.list(NODE)
+    (tmp_path / "token").write_text(token)
+    assert client.list(NODE).items
+
+
+def test_a_token_without_rights_is_told_which(lab: Any, namespace: str) -> None:
+    accounts = Resource("", "v1", "serviceaccounts", "ServiceAccount")
+    admin = connect({"kubeconfig": lab.kubeconfig})
+    metadata = {"name": "powerless", "namespace": namespace}
+    admin.create(accounts, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    issued = admin.request("POST", accounts.path("powerless", namespace, "token"), body=request)["status"]["token"]
+    with pytest.raises(Forbidden, match=rf"{namespace}:powerless.* verb list on nodes"):
+        works(host=admin.host, api_key=issued, validate_certs=False)
+
+
 def test_a_service_account_in_a_pod(
     server: str, token: str, ca_cert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,7 +39,7 @@ def _no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def connected(**params: Any) -> Connection:
     """As a module gets there: through the argument spec."""
-    result = ArgumentSpecValidator(CONNECTION_OPTIONS).validate(params)
+    result = ArgumentSpecValidator({**CONNECTION_OPTIONS, **WAIT_OPTIONS}).validate(params)
     assert not result.error_messages
     return connection(result.validated_parameters)
 
@@ -136,6 +136,7 @@ def test_a_path_is_expanded_and_holds_no_secret(tmp_path: Path, monkeypatch: pyt
         ({"impersonate_groups": ["g"]}, "without impersonate_user"),
         ({"request_timeout": -1}, "more than 0 seconds"),
         ({"request_timeout": 0}, "more than 0 seconds"),
+        ({"wait_timeout": -5}, "wait_timeout is -5: it must be 0 seconds or more"),
     ],
 )
 def test_wrong_options_are_told_before_anything_is_asked(params: dict[str, Any], message: str) -> None:
