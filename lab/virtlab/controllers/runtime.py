@@ -220,6 +220,7 @@ class Manager:
         self._running: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._unsubscribe: Callable[[], None] | None = None
+        self._untold: set[tuple[tuple[str, str], str]] = set()  # what the store held and observers do not know yet
         self.controllers = [controller(self) for controller in controllers]
         self._watchers: dict[tuple[str, str] | None, list[Controller]] = {}
         for controller in self.controllers:
@@ -240,19 +241,32 @@ class Manager:
 
     def subscribe(self) -> None:
         """Take in everything the store holds, then follow it."""
-        held = [Event("ADDED", key, entry, None) for key in self._kinds() for entry in self.cluster.store.entries(key)]
-        for event in held:
-            self._observe(event)
-        for event in held:
-            self._dispatch(event)
+        for _ in self._take_in():
+            pass
+
+    def _take_in(self) -> Iterator[None]:
+        """Tell of everything the store holds, an object at a time; what changes meanwhile is told of as it happens."""
+        held = [(key, entry) for key in self._kinds() for entry in self.cluster.store.entries(key)]
+        self._untold.update((key, entry.path) for key, entry in held)
         self._unsubscribe = self.cluster.store.subscribe(self.observe)
+        told = []
+        for key, entry in held:
+            if (key, entry.path) in self._untold:
+                self._untold.remove((key, entry.path))
+                event = Event("ADDED", key, entry, None)
+                self._observe(event)
+                told.append(event)
+            yield
+        # Controllers are told last, for to them an index must be complete.
+        for event in told:
+            self._dispatch(event)
+            yield
 
     def _kinds(self) -> list[tuple[str, str]]:
         return list(self.cluster.store.keys())
 
     def start(self) -> None:
         """Begin reconciling in the running event loop."""
-        self.subscribe()
         self._running = asyncio.get_running_loop().create_task(self._run(), name="controllers")
 
     async def stop(self) -> None:
@@ -272,7 +286,13 @@ class Manager:
     # Queue
 
     def observe(self, event: Event) -> None:
-        self._observe(event)
+        place = (event.key, event.entry.path)
+        if place not in self._untold:
+            self._observe(event)
+        else:
+            self._untold.remove(place)
+            if event.type != "DELETED":
+                self._observe(Event("ADDED", event.key, event.entry, None))
         self._dispatch(event)
 
     def _observe(self, event: Event) -> None:
@@ -339,6 +359,11 @@ class Manager:
             self.enqueue(controller, key, max(again, 0.001))
 
     async def _run(self) -> None:
+        until = time.monotonic() + SLICE
+        for _ in self._take_in():
+            if time.monotonic() > until:
+                await asyncio.sleep(0)
+                until = time.monotonic() + SLICE
         while True:
             wait = self._ripen()
             if not self._queue:
