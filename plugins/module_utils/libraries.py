@@ -34,6 +34,8 @@ try:
     from urllib3.util.ssl_ import create_urllib3_context
 except ImportError as error:
     MISSING["kubernetes>=28.1"] = str(error)
+    urllib3 = http_errors = HTTPHeaderDict = create_urllib3_context = Configuration = RESTClientObject = None
+    ConfigException = kube_config = load_incluster_config = load_kube_config = load_kube_config_from_dict = None
 
 __all__ = [
     "MISSING",
