@@ -7,7 +7,16 @@ import subprocess
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NOT_OF_THE_COLLECTION = ("lab/", "bin/", ".ci/", "tests/bench/", "tests/checks/", "tests/install/")
+NOT_OF_THE_COLLECTION = (
+    "lab/",
+    "bin/",
+    ".ci/",
+    "tests/bench/",
+    "tests/checks/",
+    "tests/clients/",
+    "tests/install/",
+    "tests/unit/lab/",
+)
 
 
 def files() -> list[str]:

@@ -72,6 +72,7 @@ class BothWays:
         done = subprocess.run(
             [*command, *(["--check"] if check else []), str(playbook)],
             capture_output=True,
+            check=False,
             text=True,
             timeout=180,
             env=environment,

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+from ..known import known
 from ..libraries import missing
 from ..task import Failure
 from .credentials import sources
@@ -96,6 +97,7 @@ class Client:
         field_selector: str | None = None,
     ) -> Listing:
         """All objects of a namespace or, with None, of the cluster, read in pages."""
+        expired: Expired | None = None
         for _attempt in range(3):
             items: list[Object] = []
             resource_version = ""
@@ -109,7 +111,7 @@ class Client:
                 expired = error
                 continue
             return Listing(items, resource_version)
-        raise expired
+        raise known(expired)
 
     def list_namespaces(self, resource: Resource, namespaces: Iterable[str | None]) -> dict[str | None, Listing]:
         """All objects of these namespaces and maybe of others, by the scope that was listed (None: the cluster).
@@ -179,8 +181,7 @@ class Client:
                     raise
             else:
                 return _object(resource, answer.body)
-        assert lost is not None
-        raise lost
+        raise known(lost)
 
     def apply(self, resource: Resource, body: Object, *, force: bool = False, dry_run: bool = False) -> Object:
         """Server-side apply by our field manager. Raises FieldConflict, and Invalid for a field that does not exist."""
@@ -203,17 +204,17 @@ class Client:
         return self._patch(Asked("patch", resource, name, namespace), query, body, _MERGE_PATCH)
 
     def _patch(self, asked: Asked, query: Mapping[str, Any], body: Object, content_type: str) -> Object:
-        assert asked.resource is not None
+        resource = known(asked.resource)
         answer = self._transport.send(
             asked,
             "PATCH",
-            asked.resource.path(asked.name, asked.namespace),
+            resource.path(asked.name, asked.namespace),
             query=query,
             body=body,
             content_type=content_type,
             repeatable=True,
         )
-        return _object(asked.resource, answer.body)
+        return _object(resource, answer.body)
 
     def delete(
         self,

@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from .client import CONCURRENCY, FIELD_MANAGER, Client
 from .compare import Match, compare
@@ -19,7 +19,7 @@ from .resource import Object, Resource
 from .shown import difference, essence, shown
 
 Action = Literal["created", "updated", "deleted", "unchanged"]
-Key = tuple[str | None, str]
+Key: TypeAlias = "tuple[str | None, str]"
 
 _ATTEMPTS = 8
 _FIRST_PAUSE = 0.05

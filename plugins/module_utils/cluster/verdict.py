@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from .resource import Object
 
@@ -31,9 +31,9 @@ class Progress:
     text: str = ""
 
 
-Verdict = Ready | Failed | Progress
+Verdict: TypeAlias = "Ready | Failed | Progress"
 # None stands for an object that does not exist.
-Check = Callable[[Object | None], Verdict]
+Check: TypeAlias = "Callable[[Object | None], Verdict]"
 
 
 def exists(found: Object | None) -> Verdict:

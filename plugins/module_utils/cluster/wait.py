@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from .client import Client
 from .declare import Key
@@ -297,7 +298,7 @@ def _last_seen(found: Object | None, text: str) -> str:
     return "; ".join(facts) or "no status yet"
 
 
-_Source = tuple[Related | None, Watch]
+_Source: TypeAlias = "tuple[Related | None, Watch]"
 
 
 def _follow(state: _State, watches: Sequence[_Source]) -> None:

@@ -168,12 +168,12 @@ def _read_by_namespace(
     _raise_others(results)
     refused = [(job, result) for job, result in zip(jobs, results, strict=True) if isinstance(result, Forbidden)]
     for reading in readings:
-        places = [namespace or "the cluster" for (other, namespace), _ in refused if other is reading]
+        places = [namespace or "the cluster" for (other, namespace), _result in refused if other is reading]
         if places:
             effect = "what they would tell is left out" if reading.optional else "skipped"
             warn(f"not allowed to list {reading.resource.qualified} in {', '.join(places)}: {effect}.")
-    refusals = [result for (reading, _), result in refused if not reading.optional]
-    if refusals and len(refusals) == sum(not reading.optional for reading, _ in jobs):
+    refusals = [result for (reading, _place), result in refused if not reading.optional]
+    if refusals and len(refusals) == sum(not reading.optional for reading, _place in jobs):
         raise refusals[0]
 
 

@@ -176,7 +176,7 @@ def _strings(values: Mapping[str, str] | None, without: frozenset[str] = frozens
 
 
 def _interned(value: Any) -> Any:
-    return intern(value) if type(value) is str else value
+    return intern(value) if isinstance(value, str) else value
 
 
 def _run_strategy(spec: Mapping[str, Any]) -> str | None:

@@ -19,6 +19,7 @@ from ..cluster.errors import NotServed
 from ..cluster.resource import Object, Resource
 from ..cluster.verdict import deleted
 from ..cluster.wait import wait
+from ..known import known
 from ..task import Failure, Result
 from .cdi import DATA_VOLUME
 from .core import PVC
@@ -166,8 +167,7 @@ def _release(client: Client, vm: Object, disks: _Disks) -> None:
 def _await_gone(
     client: Client, namespace: str, name: str, disks: list[tuple[Resource, Object]], removal: Removal
 ) -> None:
-    assert removal.timeout is not None
-    deadline = time.monotonic() + removal.timeout
+    deadline = time.monotonic() + known(removal.timeout)
     targets = [(VIRTUAL_MACHINE, name), *((resource, item["metadata"]["name"]) for resource, item in disks)]
     for resource, target in targets:
         remaining = max(0.0, deadline - time.monotonic())

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..cluster.resource import Object
+from ..known import known
 from ..machine import quantity
 from ..machine.cloud_init import CloudInit
 from ..machine.disks import Disk
@@ -155,7 +156,7 @@ def _given(values: Mapping[str, Any]) -> Object:
 
 def data_volume_spec(disk: Disk, namespace: str) -> Object:
     """The spec of the DataVolume that is made for a disk."""
-    assert disk.source is not None
+    source = known(disk.source)
     storage = _given(
         {
             "storageClassName": disk.storage_class,
@@ -165,7 +166,7 @@ def data_volume_spec(disk: Disk, namespace: str) -> Object:
     )
     if disk.size is not None:
         storage["resources"] = {"requests": {"storage": disk.size}}
-    spec: Object = {"storage": storage, **_SOURCES[disk.source.option](disk.origin, namespace)}
+    spec: Object = {"storage": storage, **_SOURCES[source.option](disk.origin, namespace)}
     if disk.preallocation is not None:
         spec["preallocation"] = disk.preallocation
     return spec

@@ -14,6 +14,7 @@ from ..cluster.errors import Conflict, NotFound
 from ..cluster.resource import Object, Resource
 from ..cluster.verdict import Check, Failed, Progress, Ready, Verdict, deleted, exists, replaced
 from ..cluster.wait import Related, WaitFailed, WaitTimeout, wait
+from ..known import known
 from ..task import Failure
 from . import kubevirt_status as status
 from .cdi import DATA_VOLUME
@@ -295,11 +296,10 @@ def _take(client: Client, step: Step, vm: Object, check_mode: bool, waiting: Wai
 def _call(client: Client, step: Step, name: str, namespace: str, check_mode: bool) -> None:
     if check_mode and not step.dry_run:
         return
-    assert step.resource is not None
     # virt-api reads dryRun from the body, not from the query.
     body = {**step.body, **({"dryRun": ["All"]} if check_mode else {})}
     try:
-        client.call(step.resource, name, namespace, step.subresource, body, dry_run=check_mode)
+        client.call(known(step.resource), name, namespace, step.subresource, body, dry_run=check_mode)
     except (Conflict, NotFound) as error:
         meaning = next((text for words, text in MEANINGS.items() if words in error.server_message), None)
         if meaning is None:
@@ -345,14 +345,13 @@ _TOLD: Mapping[str, Check] = {
 
 def _await(client: Client, vm: Object, check: Check, waiting: Waiting) -> None:
     name, namespace = vm["metadata"]["name"], vm["metadata"]["namespace"]
-    assert waiting.timeout is not None
     wait(
         client,
         VIRTUAL_MACHINE_INSTANCE,
         name,
         namespace,
         check,
-        timeout=waiting.timeout,
+        timeout=known(waiting.timeout),
         progress=waiting.progress,
         related=[Related(VIRTUAL_MACHINE, _machine_trouble, namespace, name), *related_volumes(vm)],
     )

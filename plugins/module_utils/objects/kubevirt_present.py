@@ -16,6 +16,7 @@ from ..cluster.errors import ClusterError, Forbidden
 from ..cluster.resource import Object
 from ..cluster.verdict import Check, Failed, Progress, Ready, Verdict
 from ..cluster.wait import WaitTimeout, wait
+from ..known import known
 from ..machine import quantity
 from ..task import Failure, Result
 from . import kubevirt_status as status
@@ -202,9 +203,8 @@ def _restart(client: Client, vm: Object, policy: Policy) -> None:
 
 def await_ready(client: Client, vm: Object, created: bool, expanded: Mapping[str, str], policy: Policy) -> Object:
     """Wait until the VM is as far as its run strategy takes it; the VM then. Raises ClusterError."""
-    assert policy.timeout is not None
     name, namespace = vm["metadata"]["name"], vm["metadata"]["namespace"]
-    deadline = time.monotonic() + policy.timeout
+    deadline = time.monotonic() + known(policy.timeout)
 
     def until(check: Check, **more: Any) -> Object | None:
         remaining = max(0.0, deadline - time.monotonic())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
@@ -17,6 +17,7 @@ from ..cluster.errors import ClusterError
 from ..cluster.resource import Object
 from ..cluster.shown import shown
 from ..cluster.wait import LATE, wait_many
+from ..known import known
 from ..machine.refusal import Refused
 from ..task import Failure, Result, Task
 from .kubevirt import VIRTUAL_MACHINE
@@ -24,7 +25,7 @@ from .kubevirt_absent import Removal, absent
 from .kubevirt_options import VM_OPTIONS, Declaration, read_declaration, renamed
 from .kubevirt_present import Policy, await_ready, explained, present, waiting_check
 
-Key = tuple[str | None, str]
+Key: TypeAlias = "tuple[str | None, str]"
 # Options of an item of C(vms) that the task's own options stand in for.
 INHERITED = ("namespace", *VM_OPTIONS)
 
@@ -200,13 +201,12 @@ def _in_parallel(client: Client, function: Callable[[T], R], items: Sequence[T])
 def _await_many(client: Client, written: Mapping[Key, tuple[Result, Object]], policy: Policy) -> dict[Key, Failure]:
     """Wait for all VMs at once; those that did not become ready, by their key."""
     created = {key: result["action"] == "created" for key, (result, _vm) in written.items()}
-    assert policy.timeout is not None
     seen = wait_many(
         client,
         VIRTUAL_MACHINE,
         written,
         waiting_check(created),
-        timeout=policy.timeout,
+        timeout=known(policy.timeout),
         progress=policy.progress,
     )
     failed: dict[Key, Failure] = {}

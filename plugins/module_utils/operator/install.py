@@ -15,6 +15,7 @@ from ..cluster.errors import NotServed, Unavailable
 from ..cluster.resource import Object, Resource
 from ..cluster.verdict import Ready
 from ..cluster.wait import WaitTimeout, wait
+from ..known import known
 from ..objects import hyperconverged, olm
 from ..objects.core import NAMESPACE, POD
 from ..task import Failure, Result, Task
@@ -203,11 +204,11 @@ class _Installation:
         )
 
     def _settled(self, *, head: str | None = None, approved: str | None = None) -> None:
-        assert self.there.subscription is not None
+        subscription = known(self.there.subscription)
         self.there.subscription = wait(
             self.client,
             olm.SUBSCRIPTION,
-            self.there.subscription["metadata"]["name"],
+            subscription["metadata"]["name"],
             self.wish.namespace,
             lambda subscription: olm.subscription_settled(subscription, head=head, approved=approved),
             timeout=self.deadline.remaining,
@@ -286,8 +287,7 @@ class _Installation:
             time.sleep(2.0)
 
     def _adapt_instance(self, live: Object) -> None:
-        resource = self.there.instance_resource
-        assert resource is not None
+        resource = known(self.there.instance_resource)
         spec = wishes.instance_patch(self.wish, resource.version, live.get("spec") or {})
         if spec:
             namespace = live["metadata"].get("namespace")
