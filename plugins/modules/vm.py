@@ -296,6 +296,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+name:
+  description: Name of the machine.
+  returned: when O(vms) is not given
+  type: str
+namespace:
+  description: Its namespace.
+  returned: when O(vms) is not given
+  type: str
 action:
   description: What was done, or would be in check mode - V(created), V(updated), V(deleted) or V(unchanged).
   returned: when O(vms) is not given

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ NAMESPACE = "both-ways"
 BRIDGE = {"interfaces": [{"name": "br-both", "type": "linux-bridge", "state": "up", "bridge": {"port": []}}]}
 
 Options = dict[str, Any]
+# What every module may return.
+OF_ANSIBLE = ("changed", "failed", "msg", "diff")
 # What is there before, by module: made once, directly.
 THERE: list[tuple[str, Options]] = [
     ("operator", {"package": "kubernetes-nmstate-operator", "wait": True}),
@@ -42,6 +46,8 @@ ASKED: list[tuple[str, Options]] = [
     ("hyperconverged", {"definition": {"nope": 1}}),
     ("vm", {"name": "db", "namespace": NAMESPACE, "memory": "128Mi"}),
     ("vm", {"name": "db", "namespace": NAMESPACE, "memory": "much"}),
+    ("vm", {"name": "db", "namespace": NAMESPACE, "state": "absent"}),
+    ("vm", {"namespace": NAMESPACE, "memory": "128Mi", "vms": [{"name": "db"}, {"name": "No_Name"}]}),
     ("vm_power", {"name": "db", "namespace": NAMESPACE, "state": "started"}),
     ("vm_power", {"name": "db", "namespace": NAMESPACE, "state": "paused"}),
     ("vm_info", {"namespaces": [NAMESPACE], "name": "none"}),
@@ -49,7 +55,7 @@ ASKED: list[tuple[str, Options]] = [
 
 
 def test_every_module_is_compared() -> None:
-    assert {module for module, _ in THERE} == {module for module, _ in ASKED} == set(MODULES)
+    assert {module for module, _options in THERE} == {module for module, _options in ASKED} == set(MODULES)
 
 
 def results(
@@ -73,7 +79,7 @@ def results(
     playbook.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
     played = ansible.playbook(playbook, lab, *arguments)
     assert played.returncode == 0, played.output
-    found: list[dict[str, Any]] = json.loads(json.loads(json.dumps(written.read_text())))
+    found: list[dict[str, Any]] = json.loads(written.read_text())
     return found
 
 
@@ -81,6 +87,27 @@ def essence(result: dict[str, Any]) -> dict[str, Any]:
     """Without what belongs to the way itself, and to the moment."""
     left_out = ("invocation", "ansible_facts", "exception", "warnings", "deprecations")
     return {key: value for key, value in result.items() if key not in left_out}
+
+
+def returned(module: str) -> Options:
+    """What the documentation says that a module returns."""
+    source = (REPOSITORY / "plugins" / "modules" / f"{module}.py").read_text()
+    match = re.search(r'^RETURN = r?"""(.*?)^"""', source, re.MULTILINE | re.DOTALL)
+    assert match, f"{module} documents nothing that it returns"
+    values: Options = yaml.safe_load(match[1])
+    return values
+
+
+def undocumented(result: dict[str, Any], documented: Options) -> Iterator[str]:
+    """The names of values that are not in the documentation, those inside of others included."""
+    for name, value in result.items():
+        if name not in documented:
+            if name not in OF_ANSIBLE:
+                yield name
+            continue
+        contained = documented[name].get("contains")
+        for item in value if contained and isinstance(value, list) else ():
+            yield from (f"{name}.{inner}" for inner in undocumented(item, contained))
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +143,7 @@ def test_both_ways_return_the_same(
     found = results(ansible, there, tmp_path, together, *arguments)
     for (module, options), direct, own in zip(calls, found[::2], found[1::2], strict=True):
         assert essence(direct) == essence(own), (module, options)
+        assert list(undocumented(essence(direct), returned(module))) == [], (module, options)
+        if not direct.get("failed"):
+            always = {name for name, value in returned(module).items() if value["returned"] in ("always", "success")}
+            assert always <= direct.keys(), (module, options)
