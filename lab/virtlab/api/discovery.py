@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import platform
 from collections.abc import Iterator
 
@@ -10,8 +12,10 @@ from aiohttp import web
 
 from virtlab.api.errors import PLAIN, no_route, no_such_method, page_not_found
 from virtlab.api.negotiation import JSON
+from virtlab.catalog import AGGREGATED as SERVED_BY_OTHERS
 from virtlab.cluster import Cluster
 from virtlab.resource import Object, Resource
+from virtlab.schema import openapi_protobuf
 from virtlab.schema.openapi import Documents as OpenApi
 from virtlab.subresources.registry import Action, registered
 
@@ -37,6 +41,7 @@ KINDS = {
     "status": ("get", "patch", "update"),
     "scale": ("get", "patch", "update"),
 }
+CUSTOM_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")  # in that order
 METHOD_VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
@@ -76,7 +81,7 @@ class Discovery:
             self._kept.clear()
             self._generation = self.cluster.catalog.generation
         if path.startswith("/openapi/"):
-            return self._openapi(path)
+            return self._openapi(path, accept)
         form = _aggregated_version(accept) if path in ("/api", "/apis") else ""
         key = (path, form)
         if key not in self._kept:
@@ -96,19 +101,23 @@ class Discovery:
             return True
         return steps[0] == "apis" and len(steps) == 3 and self.cluster.catalog.is_built_in(steps[1])
 
-    def _openapi(self, path: str) -> web.Response:
+    def _openapi(self, path: str, accept: str) -> web.Response:
         if self.documents is None:
             return page_not_found()
-        key = (path, "")
+        older = path == "/openapi/v2" and any(form in accept for form in openapi_protobuf.ASKED_AS)
+        form = openapi_protobuf.MEDIA_TYPE if older else JSON
+        key = (path, form)
         if key not in self._kept:
-            if path == "/openapi/v2":
+            if older:
+                self._kept[key] = openapi_protobuf.document(orjson.loads(self.documents.v2()))
+            elif path == "/openapi/v2":
                 self._kept[key] = self.documents.v2()
             elif path == "/openapi/v3":
                 self._kept[key] = self.documents.v3_index()
             else:
                 self._kept[key] = self.documents.v3(path.removeprefix("/openapi/v3/"))
         body = self._kept[key]
-        return _json(body) if isinstance(body, bytes) else page_not_found()
+        return _json(body, form) if isinstance(body, bytes) else page_not_found()
 
     def _plain(self, path: str) -> Object | None:
         catalog = self.cluster.catalog
@@ -145,16 +154,26 @@ class Discovery:
             "singularName": resource.singular or resource.kind.lower(),
             "namespaced": resource.namespaced,
             "kind": resource.kind,
-            "verbs": sorted(resource.verbs),
+            "verbs": [verb for verb in CUSTOM_VERBS if verb in resource.verbs]
+            if resource.custom
+            else sorted(resource.verbs),
         }
         if resource.short_names:
             entry["shortNames"] = list(resource.short_names)
         if resource.categories:
             entry["categories"] = list(resource.categories)
+        if "list" in resource.verbs and resource.group not in SERVED_BY_OTHERS:
+            entry["storageVersionHash"] = self._storage_hash(resource)
         yield entry
         known = {action.name: action for action in registered() if action.subject == resource.qualified}
         for name in sorted(resource.subresources | {name for name in known if name}):
             yield _subresource(resource, name, known.get(name))
+
+    def _storage_hash(self, resource: Resource) -> str:
+        """Tells clients when objects come to be stored in another version."""
+        stored = self.cluster.resource(resource.qualified) or resource
+        digest = hashlib.sha256(f"{stored.group}/{stored.version}/{stored.kind}".encode()).digest()
+        return base64.b64encode(digest[:8]).decode()
 
     def _actions_of(self, group: str, version: str) -> list[Object]:
         """Actions whose resource is served by no entry of its own, as virt-api lists them: without verbs."""

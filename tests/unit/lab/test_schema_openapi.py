@@ -7,7 +7,9 @@ from typing import Any
 import orjson
 import pytest
 from virtlab.resource import Resource
+from virtlab.schema import openapi_protobuf
 from virtlab.schema.openapi import Documents, component
+from wire import Api
 
 POD = Resource("", "v1", "Pod", "pods", custom=False, subresources=frozenset({"status"}))
 VM = Resource("kubevirt.io", "v1", "VirtualMachine", "virtualmachines")
@@ -86,3 +88,23 @@ def test_components_have_the_names_that_kubernetes_gives_them() -> None:
     assert component(VM) == "io.kubevirt.v1.VirtualMachine"
     role = Resource("rbac.authorization.k8s.io", "v1", "Role", "roles", custom=False)
     assert component(role) == "io.k8s.api.rbac.v1.Role"
+
+
+def test_the_older_form_in_protobuf_is_gnostics() -> None:
+    older = {
+        "swagger": "2.0",
+        "info": {"title": "K", "version": "v1"},
+        "paths": {},
+        "definitions": {"A": {"type": "object"}},
+    }
+    info, paths = b"\x12\x07\n\x01K\x12\x02v1", b"B\x00"
+    schema = b"\xb2\x01\x08\n\x06object"  # 22, type: 1, its values
+    definitions = b"J\x12\n\x10\n\x01A\x12\x0b" + schema
+    assert openapi_protobuf.document(older) == b"\n\x032.0" + info + paths + definitions
+
+
+def test_kubectl_before_1_27_is_answered_in_the_only_form_it_reads(api: Api) -> None:
+    asked = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+    with api.opened("GET", "/openapi/v2", Accept=asked) as response:
+        assert response.getheader("Content-Type") == asked.replace("@", ".")
+    assert api("GET", "/openapi/v2").body["swagger"] == "2.0"
