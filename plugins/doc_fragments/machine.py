@@ -109,13 +109,13 @@ options:
         description:
           - Import an image from a URL, as a text, or as a dictionary of C(url), C(secret) (name of a Secret with
             C(accessKeyId) and C(secretKey)) and C(cert_config_map) (name of a ConfigMap with the CA).
-          - Needs O(disks[].size).
+          - Needs O(disks[].size). What is no URL with C(http) or C(https) is refused.
         type: raw
       registry:
         description:
           - Import a container disk image from a registry (C(docker://registry/image:tag)), as a text, or as a
             dictionary of C(url), C(secret), C(cert_config_map) and C(pull_method) (V(pod) or V(node)).
-          - Needs O(disks[].size).
+          - Needs O(disks[].size). What is no URL with C(docker) or C(oci-archive) is refused.
         type: raw
       clone_pvc:
         description: Copy a PersistentVolumeClaim, by name, or by a dictionary of C(name) and C(namespace).

@@ -72,6 +72,8 @@ def read_ssh_keys(keys: Sequence[str]) -> list[str]:
     lines = [line.strip() for key in keys for line in key.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     problems = Problems()
+    if keys and not lines:
+        problems.add("ssh_keys: holds no key; give a public key, or leave it out")
     for line in lines:
         if "PRIVATE KEY" in line:
             raise Refused("ssh_keys: this is a private key; give the public one (the file that ends in .pub)")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ class Source:
 
     C(creates) is what is made for it: a volume that outlives the machine, scratch space, or nothing.
     C(size) says whether a size must be given, may be given, or means nothing. C(fields) are the keys its value may
-    have, the first being what a plain text stands for.
+    have, the first being what a plain text stands for. C(schemes) are those of the URL it may lead to.
     """
 
     option: str
@@ -35,6 +35,7 @@ class Source:
     size: str = "none"
     fields: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
+    schemes: tuple[str, ...] = ()
 
 
 SOURCES = {
@@ -42,8 +43,15 @@ SOURCES = {
     for source in (
         Source("boot_source", "volume", "optional", ("name", "namespace"), ("name",)),
         Source("blank", "volume", "required"),
-        Source("http", "volume", "required", ("url", "secret", "cert_config_map"), ("url",)),
-        Source("registry", "volume", "required", ("url", "secret", "cert_config_map", "pull_method"), ("url",)),
+        Source("http", "volume", "required", ("url", "secret", "cert_config_map"), ("url",), ("http", "https")),
+        Source(
+            "registry",
+            "volume",
+            "required",
+            ("url", "secret", "cert_config_map", "pull_method"),
+            ("url",),
+            ("docker", "oci-archive"),
+        ),
         Source("clone_pvc", "volume", "optional", ("name", "namespace"), ("name",)),
         Source("clone_snapshot", "volume", "optional", ("name", "namespace"), ("name",)),
         Source("pvc", fields=("name",), required=("name",)),
@@ -173,6 +181,9 @@ def _origin(source: Source, options: Mapping[str, Any], label: str) -> dict[str,
     missing = [key for key in source.required if key not in origin]
     if missing:
         raise Refused(f"{option}: lacks {', '.join(missing)}")
+    if source.schemes and not _is_url(origin["url"], source.schemes):
+        known = " or ".join(f"{scheme}://" for scheme in source.schemes)
+        raise Refused(f'{option}: "{origin["url"]}" is no URL that can be imported; begin with {known}, then the host')
     if not origin:
         raise Refused(f"{option}: lacks one of {', '.join(source.fields)}")
     slashed = next((key for key in ("name", "pvc") if "/" in origin.get(key, "")), None)
@@ -183,6 +194,11 @@ def _origin(source: Source, options: Mapping[str, Any], label: str) -> dict[str,
         )
         raise Refused(f'{option}: "{origin[slashed]}" is no name; write {instead}')
     return origin
+
+
+def _is_url(text: str, schemes: Collection[str]) -> bool:
+    scheme, separator, rest = text.partition("://")
+    return bool(separator) and scheme.lower() in schemes and rest.strip("/") != "" and " " not in text
 
 
 def _check_volume(problems: Problems, label: str, source: Source | None, options: Mapping[str, Any]) -> None:

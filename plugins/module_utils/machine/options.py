@@ -44,7 +44,7 @@ DISK_OPTIONS: dict[str, Option] = {
     "container_disk": {"type": "raw"},
     "ephemeral": {"type": "str"},
     "empty": {"type": "bool"},
-    "sysprep": {"type": "dict", "options": {"config_map": {"type": "str"}, "secret": {"type": "str"}}},
+    "sysprep": {"type": "dict", "options": {"config_map": {"type": "str"}, "secret": {"type": "str", "no_log": False}}},
     "config_map": {"type": "str"},
     "secret": {"type": "str", "no_log": False},
     "service_account": {"type": "str"},
