@@ -33,7 +33,7 @@ class Progress:
 
 Verdict: TypeAlias = "Ready | Failed | Progress"
 # None stands for an object that does not exist.
-Check: TypeAlias = "Callable[[Object | None], Verdict]"
+Check = Callable[["Object | None"], Verdict]
 
 
 def exists(found: Object | None) -> Verdict:

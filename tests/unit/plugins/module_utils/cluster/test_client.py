@@ -271,7 +271,9 @@ def test_a_context_that_is_not_there_is_told(lab: Any) -> None:
 
 def test_threads_share_a_client(client: Client, namespace: str) -> None:
     found: list[Any] = []
-    threads = [threading.Thread(target=lambda: found.append(client.get(CONFIG_MAP, "x", namespace))) for _ in range(30)]
+    threads = [
+        threading.Thread(target=lambda: found.append(client.get(CONFIG_MAP, "x", namespace))) for _number in range(30)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

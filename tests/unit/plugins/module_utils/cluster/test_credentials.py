@@ -219,10 +219,10 @@ def proxy() -> Iterator[tuple[str, list[str]]]:
         request = inside.recv(65536).decode()
         asked.append(request.splitlines()[0])
         host, port = request.split()[1].rsplit(":", 1)
-        with socket.create_connection((host, int(port))) as outside, inside:
+        with inside, socket.create_connection((host, int(port))) as outside:
             inside.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             while True:
-                ready, _, _ = select.select([inside, outside], [], [], 10)
+                ready = select.select([inside, outside], [], [], 10)[0]
                 for source in ready:
                     data = source.recv(65536)
                     if not data:

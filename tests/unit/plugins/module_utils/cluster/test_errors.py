@@ -98,7 +98,7 @@ def test_an_api_that_is_not_served_says_what_to_install() -> None:
 
 def test_a_missing_object_is_not_a_missing_api() -> None:
     error = refused(404, 'virtualmachines.kubevirt.io "db" not found', "NotFound", name="db", kind="virtualmachines")
-    assert type(error) is errors.NotFound
+    assert error.__class__ is errors.NotFound
 
 
 def test_a_missing_namespace_is_told_as_one() -> None:
@@ -156,8 +156,8 @@ def test_a_field_conflict_tells_who_declares_from_who_updated() -> None:
 
 
 def test_409s_are_told_apart() -> None:
-    assert type(refused(409, '"db" already exists', "AlreadyExists")) is errors.AlreadyExists
-    assert type(refused(409, "VM is already running", "Conflict")) is errors.Conflict
+    assert refused(409, '"db" already exists', "AlreadyExists").__class__ is errors.AlreadyExists
+    assert refused(409, "VM is already running", "Conflict").__class__ is errors.Conflict
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_409s_are_told_apart() -> None:
     ],
 )
 def test_what_kind_of_error_it_is(code: int, reason: str | None, kind: type[ClusterError]) -> None:
-    assert type(refused(code, "words", reason)) is kind
+    assert refused(code, "words", reason).__class__ is kind
 
 
 def test_retry_after_comes_from_the_header_or_the_details() -> None:
