@@ -13,7 +13,6 @@ from . import quantity
 from .refusal import Problems
 
 FEATURE_POLICIES = ("force", "require", "optional", "disable", "forbid")
-HUGEPAGE_SIZES = ("2Mi", "1Gi")
 
 
 @dataclass(frozen=True)

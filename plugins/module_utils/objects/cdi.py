@@ -16,7 +16,6 @@ GROUP = "cdi.kubevirt.io"
 HINT = "CDI is not installed on this cluster; install it with virtstack.core.operator"
 
 DATA_VOLUME = Resource(GROUP, "v1beta1", "datavolumes", "DataVolume", hint=HINT)
-DATA_SOURCE = Resource(GROUP, "v1beta1", "datasources", "DataSource", hint=HINT)
 
 # Namespace in which OpenShift Virtualization keeps its boot sources.
 BOOT_SOURCES = "openshift-virtualization-os-images"

@@ -34,7 +34,6 @@ NMSTATE = Resource("nmstate.io", "v1", "nmstates", "NMState", namespaced=False)
 NODE_NETWORK_CONFIGURATION_ENACTMENT = Resource(
     "nmstate.io", "v1beta1", "nodenetworkconfigurationenactments", "NodeNetworkConfigurationEnactment", namespaced=False
 )
-NODE_NETWORK_STATE = Resource("nmstate.io", "v1beta1", "nodenetworkstates", "NodeNetworkState", namespaced=False)
 
 POLICY_LABEL = "nmstate.io/policy"
 NODE_LABEL = "nmstate.io/node"

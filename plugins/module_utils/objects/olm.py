@@ -138,15 +138,6 @@ def awaits_approval(plan: Object | None) -> bool:
     return not spec.get("approved", False) and spec.get("approval") == "Manual" and phase in ("RequiresApproval", None)
 
 
-def plan_failure(plan: Object | None) -> str | None:
-    """Why an InstallPlan failed, in OLM's words; None when it did not."""
-    status = (plan or {}).get("status") or {}
-    if status.get("phase") != "Failed":
-        return None
-    told = [item.get("message") for item in status.get("conditions") or [] if item.get("status") == "False"]
-    return next((text for text in [status.get("message"), *told] if text), "no reason given")
-
-
 def subscription_settled(
     subscription: Object | None, *, head: str | None = None, approved: str | None = None
 ) -> Verdict:

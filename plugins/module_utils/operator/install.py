@@ -11,10 +11,10 @@ from typing import Any
 
 from ..cluster.client import Client
 from ..cluster.declare import declare
-from ..cluster.errors import NotServed, Unavailable
+from ..cluster.errors import ClusterError, NotServed, Unavailable
 from ..cluster.resource import Object, Resource
 from ..cluster.verdict import Ready
-from ..cluster.wait import WaitTimeout, wait
+from ..cluster.wait import LATE, WaitTimeout, wait
 from ..known import known
 from ..objects import hyperconverged, olm
 from ..objects.core import NAMESPACE, POD
@@ -311,20 +311,25 @@ class _Installation:
                 progress=self.task.progress,
             )
         except WaitTimeout as error:
-            found = self.client.get(resource, self.product.name, namespace)
-            if self.product.may_be_silent and found is not None and not (found.get("status") or {}).get("conditions"):
+            reader = self.client.until(time.monotonic() + LATE)
+            found = reader.get(resource, self.product.name, namespace) if self.product.may_be_silent else None
+            if found is not None and not (found.get("status") or {}).get("conditions"):
                 return
-            error.message += self._pods_not_running()
+            error.message += _pods_not_running(reader, self.wish.namespace)
             raise
 
-    def _pods_not_running(self) -> str:
-        pods = self.client.list(POD, self.wish.namespace).items
-        waiting = [
-            f"{pod['metadata']['name']} ({phase})"
-            for pod in pods
-            if (phase := (pod.get("status") or {}).get("phase")) not in ("Running", "Succeeded")
-        ]
-        return f" Pods that do not run: {', '.join(waiting)}." if waiting else ""
+
+def _pods_not_running(client: Client, namespace: str) -> str:
+    try:
+        pods = client.list(POD, namespace).items
+    except ClusterError:
+        return ""
+    waiting = [
+        f"{pod['metadata']['name']} ({phase})"
+        for pod in pods
+        if (phase := (pod.get("status") or {}).get("phase")) not in ("Running", "Succeeded")
+    ]
+    return f" Pods that do not run: {', '.join(waiting)}." if waiting else ""
 
 
 def _survey(client: Client, wish: Wish) -> Standing:
