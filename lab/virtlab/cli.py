@@ -234,7 +234,11 @@ def expire(state: State, arguments: argparse.Namespace) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="virtlab", description="A virtualization cluster for one machine.")
+    top = argparse.ArgumentParser(
+        prog="virtlab",
+        description="A virtualization cluster for one machine. "
+        "It begins with: virtlab start --installed; export KUBECONFIG=$(virtlab kubeconfig)",
+    )
     top.add_argument("--version", action="version", version=__version__)
     common = argparse.ArgumentParser(add_help=False)
     # Given before a fault's action, it must outlast the action's own default.
@@ -243,6 +247,7 @@ def parser() -> argparse.ArgumentParser:
         "--state-dir",
         type=Path,
         default=argparse.SUPPRESS,
+        metavar="DIRECTORY",
         help="the lab's directory (VIRTLAB_HOME, else below XDG_STATE_HOME)",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -251,18 +256,20 @@ def parser() -> argparse.ArgumentParser:
         name: str, run: Callable[[State, argparse.Namespace], int], text: str | None
     ) -> argparse.ArgumentParser:
         # A command without a text is for the lab itself and not shown.
-        shown: dict[str, Any] = {"help": text} if text else {}
+        shown: dict[str, Any] = {"help": text, "description": _sentence(text)} if text else {}
         added = commands.add_parser(name, parents=[common], **shown)
         added.set_defaults(run=run)
         return added
 
     starting = command("start", start, "start the lab and print its kubeconfig's path")
-    starting.add_argument("--port", type=_port, help="port on the loopback interface (default: a free one, kept)")
     starting.add_argument(
-        "--time-factor", type=_number, help="how long things take: 1 realistic, 0.1 a tenth, 0 no time"
+        "--port", metavar="N", type=_port, help="port on the loopback interface (default: a free one, kept)"
+    )
+    starting.add_argument(
+        "--time-factor", metavar="N", type=_number, help="how long things take: 1 realistic, 0.1 a tenth, 0 no time"
     )
     starting.add_argument("--installed", action="store_true", help="with the operator installed and ready")
-    starting.add_argument("--seed", type=int, help="make generated names and addresses repeatable")
+    starting.add_argument("--seed", metavar="N", type=int, help="make generated names and addresses repeatable")
     starting.add_argument("--quiet", action="store_true", help="print nothing but the path")
     command("stop", stop, "stop the lab; its state stays")
     showing = command("status", status, "show whether the lab runs and what it holds")
@@ -271,10 +278,10 @@ def parser() -> argparse.ArgumentParser:
     config = command("kubeconfig", kubeconfig, "print the path of the lab's kubeconfig")
     config.add_argument("--content", action="store_true", help="print what is in it")
     loading = command("load", load, "fill the lab with VMs")
-    loading.add_argument("--vms", type=_count, default=10_000, help="how many VMs (10000)")
-    loading.add_argument("--running", type=_count, default=5_000, help="how many of them run (5000)")
-    loading.add_argument("--namespaces", type=_count, default=200, help="over how many namespaces (200)")
-    loading.add_argument("--seed", type=int, default=1, help="the same seed makes the same machines (1)")
+    loading.add_argument("--vms", metavar="N", type=_count, default=10_000, help="how many VMs (10000)")
+    loading.add_argument("--running", metavar="N", type=_count, default=5_000, help="how many of them run (5000)")
+    loading.add_argument("--namespaces", metavar="N", type=_count, default=200, help="over how many namespaces (200)")
+    loading.add_argument("--seed", metavar="N", type=int, default=1, help="the same seed makes the same machines (1)")
     command("expire", expire, "forget all history: watches and pages from before get 410")
     _add_faults(command("fault", fault, "make the lab misbehave by rule"), common)
     serving = command("serve", serve, None)
@@ -285,26 +292,38 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_faults(top: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
     actions = top.add_subparsers(dest="action", required=True, metavar="ACTION")
-    add = actions.add_parser("add", parents=[common], help="add a rule and print its number")
+
+    def action(name: str, text: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, parents=[common], help=text, description=_sentence(text))
+
+    add = action("add", "add a rule and print its number")
     add.add_argument("subject", choices=SUBJECTS, nargs="?", default="request", help="what the rule is about")
-    add.add_argument("--verb", help="API verbs, comma-separated: get,list,watch,create,update,patch,delete")
-    add.add_argument("--path", help="regular expression: URL path, or namespace/name of a VM or volume")
-    add.add_argument("--user", help="regular expression: user name")
-    add.add_argument("--count", type=_count, help="use the rule so often, then drop it (always)")
-    add.add_argument("--probability", type=_number, help="0 to 1 (1)")
-    add.add_argument("--latency", type=_number, help="seconds before the answer")
-    add.add_argument("--code", type=_count, help="answer with this status")
-    add.add_argument("--reason", help="the Status' reason")
-    add.add_argument("--message", help="the Status' message, or why an import or scheduling fails")
-    add.add_argument("--retry-after", type=_count, help="seconds in the Retry-After header")
+    add.add_argument(
+        "--verb", metavar="VERBS", help="API verbs, comma-separated: get,list,watch,create,update,patch,delete"
+    )
+    add.add_argument(
+        "--path", metavar="REGEX", help="regular expression: URL path, or namespace/name of a VM or volume"
+    )
+    add.add_argument("--user", metavar="REGEX", help="regular expression: user name")
+    add.add_argument("--count", metavar="N", type=_count, help="use the rule so often, then drop it (always)")
+    add.add_argument("--probability", metavar="P", type=_number, help="0 to 1 (1)")
+    add.add_argument("--latency", metavar="SECONDS", type=_number, help="seconds before the answer")
+    add.add_argument("--code", metavar="N", type=_count, help="answer with this status")
+    add.add_argument("--reason", metavar="TEXT", help="the Status' reason")
+    add.add_argument("--message", metavar="TEXT", help="the Status' message, or why an import or scheduling fails")
+    add.add_argument("--retry-after", metavar="SECONDS", type=_count, help="seconds in the Retry-After header")
     add.add_argument(
         "--drop", choices=("before", "after"), help="cut the connection before or after the request is done"
     )
-    add.add_argument("--slow", type=_number, help="seconds between chunks of the answer")
-    add.add_argument("--lifetime", type=_count, help="seconds that tokens last")
-    actions.add_parser("list", parents=[common], help="show the rules")
-    clear = actions.add_parser("clear", parents=[common], help="drop one rule, or all")
+    add.add_argument("--slow", metavar="SECONDS", type=_number, help="seconds between chunks of the answer")
+    add.add_argument("--lifetime", metavar="SECONDS", type=_count, help="seconds that tokens last")
+    action("list", "show the rules")
+    clear = action("clear", "drop one rule, or all")
     clear.add_argument("id", type=_count, nargs="?", help="the rule's number")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _number(text: str) -> float:

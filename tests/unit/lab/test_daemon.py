@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shlex
 import signal
 import socket
 import stat
@@ -17,6 +18,8 @@ from pathlib import Path
 import pytest
 import yaml
 from wire import Api
+
+README = Path(__file__).parents[3] / "lab/README.md"
 
 
 class Own:
@@ -217,6 +220,19 @@ def test_asking_makes_no_directory(own: Own) -> None:
 )
 def test_a_wrong_argument_is_named(own: Own, command: str, arguments: tuple[str, ...], text: str) -> None:
     assert text in own.run(command, *arguments, code=2)
+
+
+def test_every_command_that_the_readme_shows_runs(own: Own) -> None:
+    lines = [line.strip() for line in README.read_text().splitlines() if line.startswith("    virtlab ")]
+    assert len(lines) > 20
+    own.run("start", "--installed")
+    for line in lines:
+        _, command, *arguments = shlex.split(line, comments=True)
+        if command == "start":
+            own.run("stop")
+        free = [argument.replace("6443", "0") for argument in arguments]  # that port may be another's
+        own.run(command, *free)
+        own.run("start")
 
 
 def test_a_command_that_needs_a_lab_says_so(own: Own) -> None:
