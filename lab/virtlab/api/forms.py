@@ -12,6 +12,7 @@ from virtlab.api.negotiation import Accepted, encoded
 from virtlab.api.tables import table
 from virtlab.cluster import Cluster
 from virtlab.resource import Object, Resource
+from virtlab.status import StatusError
 from virtlab.store import Entry, head
 
 
@@ -28,6 +29,7 @@ def shown(obj: Object, resource: Resource, cluster: Cluster, accept: Accepted, q
     if accept.form == "object" or obj.get("kind") == "Status":
         return encoded(obj, accept.media_type, accept.pretty)
     if accept.form == "metadata":
+        _check_form(accept, resource, is_list=items is not None)
         if items is None:
             return encoded(partial(obj, accept.version), accept.media_type, accept.pretty)
         return encoded(_partial_list([partial(item, accept.version) for item in items], obj, accept), accept.media_type)
@@ -37,6 +39,22 @@ def shown(obj: Object, resource: Resource, cluster: Cluster, accept: Accepted, q
         accept.media_type,
         accept.pretty,
     )
+
+
+def _check_form(accept: Accepted, resource: Resource, *, is_list: bool) -> None:
+    """PartialObjectMetadata is for objects, its list for lists; raises 406."""
+    if accept.listed == is_list:
+        return
+    asked = "PartialObjectMetadataList" if accept.listed else "PartialObjectMetadata"
+    kind = "unstructured.Unstructured" if resource.custom else f"{_module(resource)}.{resource.kind}"
+    package = f"{kind}List" if is_list else kind
+    what = "a list" if is_list else "not a list"
+    text = f"you requested {asked}, but the requested object is {what} (*{package})"
+    raise StatusError(406, text, "NotAcceptable")
+
+
+def _module(resource: Resource) -> str:
+    return resource.group.partition(".")[0] or "core"
 
 
 def _partial_list(items: list[Object], source: Object, accept: Accepted) -> Object:
@@ -56,6 +74,7 @@ def listed(page: Page, resource: Resource, cluster: Cluster, accept: Accepted, q
     if accept.form == "table":
         shape = table(objects, resource, cluster, accept.version, page.metadata, query.get("includeObject", ""))
     elif accept.form == "metadata":
+        _check_form(accept, resource, is_list=True)
         shape = _partial_list([partial(obj, accept.version) for obj in objects], {"metadata": page.metadata}, accept)
     else:
         shape = {

@@ -24,17 +24,19 @@ FORMS: dict[str, Form] = {
     "PartialObjectMetadataList": "metadata",
 }
 SUMMARY_LIMIT = 30  # bytes
+LISTED = ("PartialObjectMetadataList",)
 FORM_VERSIONS = ("v1", "v1beta1")
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """C(version) is that of meta.k8s.io for the forms that are none of the resource's own."""
+    """C(version) is that of meta.k8s.io for the forms that are none of the resource's own; C(listed): a list's."""
 
     media_type: str = JSON
     form: Form = "object"
     version: str = "v1"
     pretty: bool = False
+    listed: bool = False
 
 
 def accepted(header: str, custom: bool, *, pretty: bool = False) -> Accepted:
@@ -55,9 +57,9 @@ def accepted(header: str, custom: bool, *, pretty: bool = False) -> Accepted:
             continue
         form: Form = FORMS[wanted] if wanted else "object"
         if media_type in ("*/*", "application/*", JSON):
-            return Accepted(JSON, form, version, pretty or options.get("pretty") == "1")
+            return Accepted(JSON, form, version, pretty or options.get("pretty") == "1", wanted in LISTED)
         if media_type == YAML:
-            return Accepted(YAML, form, version)
+            return Accepted(YAML, form, version, listed=wanted in LISTED)
     served = [JSON, YAML] if custom else [JSON, YAML, PROTOBUF]
     if not routed:
         text = f"406: Not Acceptable\n\nAvailable representations: {', '.join(served)}"

@@ -8,9 +8,10 @@ from virtlab.api import negotiation
 from virtlab.api.crud import Request, Result, patch_body, patch_kind
 from virtlab.api.options import write_options
 from virtlab.patches import apply_json_patch, merge
-from virtlab.resource import Object
-from virtlab.status import bad_request
+from virtlab.resource import Object, Resource
+from virtlab.status import Cause, invalid
 
+SCALE = Resource("autoscaling", "v1", "Scale", "scales", custom=False)
 KEPT = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
@@ -54,7 +55,8 @@ def patch(request: Request) -> Result:
 def _written(request: Request, scale: Any, options_kind: str) -> Result:
     replicas = (scale.get("spec") or {}).get("replicas", 0)
     if not isinstance(replicas, int) or replicas < 0:
-        raise bad_request(f"spec.replicas: Invalid value: {replicas}: must be greater than or equal to 0")
+        text = f"Invalid value: {replicas}: must be greater than or equal to 0"
+        raise invalid(SCALE, request.target.name, [Cause(text, "spec.replicas", "FieldValueInvalid")])
     options = write_options(options_kind, request.query, request.dry_run, request.user_agent)
     change: Object = {"spec": {"replicas": replicas}}
     if version := (scale.get("metadata") or {}).get("resourceVersion"):

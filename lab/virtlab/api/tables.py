@@ -9,7 +9,9 @@ from virtlab.api.ages import age
 from virtlab.api.columns import BUILT_IN, STORAGE_CLASS_NAME, Column
 from virtlab.api.jsonpath import first
 from virtlab.cluster import Cluster
+from virtlab.goformat import quoted
 from virtlab.resource import Object, Resource
+from virtlab.status import bad_request
 
 NAME = Column("Name", lambda obj: obj["metadata"].get("name", ""), format="name")
 NAMES = {"storageclasses.storage.k8s.io": STORAGE_CLASS_NAME}
@@ -31,6 +33,9 @@ def table(
     include: str,
 ) -> Object:
     """meta.k8s.io Table. C(include): None, Metadata (also when empty) or Object, as the query says."""
+    if include not in ("", "None", "Metadata", "Object"):
+        text = f"Invalid value: {quoted(include)}: must be 'Metadata', 'Object', 'None', or empty"
+        raise bad_request(f"Unable to convert to Table as requested: includeObject: {text}")
     columns = columns_of(resource, cluster)
     return {
         "kind": "Table",
@@ -67,9 +72,8 @@ def _custom(column: Object) -> Column:
             return value if value is None or isinstance(value, str) else _text(value)
         return value
 
-    return Column(
-        column["name"], cell, kind, column.get("format", ""), column.get("priority", 0), column.get("description", "")
-    )
+    text = column.get("description") or f"Custom resource definition column (in JSONPath format): {path}"
+    return Column(column["name"], cell, kind, column.get("format", ""), column.get("priority", 0), text)
 
 
 def _text(value: Any) -> str:

@@ -14,8 +14,9 @@ from cryptography.x509.oid import NameOID
 from virtlab.auth.attributes import Attributes
 from virtlab.auth.rbac import SERVICE_ACCOUNT, Authorizer
 from virtlab.auth.tokens import LEGACY_CLAIM, LEGACY_ISSUER, InvalidToken, TokenAuthority
+from virtlab.goformat import quoted, string_slice
 from virtlab.operation import User
-from virtlab.status import StatusError, unauthorized
+from virtlab.status import bad_request, unauthorized
 
 if TYPE_CHECKING:
     from virtlab.cluster import Cluster
@@ -132,11 +133,6 @@ def impersonate(authorizer: Authorizer, user: User, headers: Iterable[tuple[str,
     if not pairs:
         return user
     names = [value for key, value in pairs if key == USER_HEADER]
-    if not names:
-        raise StatusError(
-            500, "Internal error occurred: requested impersonation without impersonating a user", "InternalError"
-        )
-    name = names[0]
     groups = [value for key, value in pairs if key == GROUP_HEADER]
     uids = [value for key, value in pairs if key == UID_HEADER]
     extra: dict[str, tuple[str, ...]] = {}
@@ -144,6 +140,10 @@ def impersonate(authorizer: Authorizer, user: User, headers: Iterable[tuple[str,
         if key.startswith(EXTRA_HEADER):
             field = unquote(key.removeprefix(EXTRA_HEADER))
             extra[field] = (*extra.get(field, ()), value)
+    if not names:
+        wanted_user = _go_user(groups, uids[0] if uids else "", extra)
+        raise bad_request(f"requested {wanted_user} without impersonating a user name")
+    name = names[0]
 
     for wanted in _rights(name, groups, uids, extra):
         authorizer.require(user, wanted)
@@ -156,6 +156,14 @@ def impersonate(authorizer: Authorizer, user: User, headers: Iterable[tuple[str,
     elif not {AUTHENTICATED, UNAUTHENTICATED} & set(groups):
         groups = [*groups, AUTHENTICATED]
     return User(name, tuple(groups), uids[0] if uids else "", extra)
+
+
+def _go_user(groups: list[str], uid: str, extra: Mapping[str, Sequence[str]]) -> str:
+    """A nameless user as Go prints the server's type."""
+    listed = string_slice(groups) if groups else "[]string(nil)"
+    parts = ", ".join(f"{quoted(key)}:{string_slice(values)}" for key, values in sorted(extra.items()))
+    mapped = f"map[string][]string{{{parts}}}" if extra else "map[string][]string(nil)"
+    return f'&user.DefaultInfo{{Name:"", UID:{quoted(uid)}, Groups:{listed}, Extra:{mapped}}}'
 
 
 def _rights(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from virtlab.auth.attributes import Attributes
@@ -71,12 +72,17 @@ def _access(call: Call, body: Object, user: User) -> Object:
         wanted = read_attributes(body["spec"])
     except ValueError as error:
         cause = Cause(f"Invalid value: null: {error}", "spec.resourceAttributes", "FieldValueInvalid")
-        raise invalid(call.resource, "", [cause]) from error
+        raise _invalid(call, cause) from error
     decision = call.cluster.authorizer.allowed(user, wanted)
     status: Object = {"allowed": decision.allowed}
     if decision.reason:
         status["reason"] = decision.reason
     return {**body, "status": status}
+
+
+def _invalid(call: Call, cause: Cause) -> StatusError:
+    """The authorization API names no kind in its errors."""
+    return invalid(replace(call.resource, kind=""), "", [cause])
 
 
 @_review("selfsubjectaccessreviews", AUTHORIZATION)
@@ -88,10 +94,8 @@ def self_subject_access(call: Call, body: Object) -> Object:
 def subject_access(call: Call, body: Object) -> Object:
     user = read_user(body["spec"])
     if not user.name and not user.groups:
-        cause = Cause(
-            "Invalid value: null: at least one of user or group must be specified", "spec.user", "FieldValueInvalid"
-        )
-        raise invalid(call.resource, "", [cause])
+        text = 'Invalid value: "": at least one of user or group must be specified'
+        raise _invalid(call, Cause(text, "spec.user", "FieldValueInvalid"))
     return _access(call, body, user)
 
 

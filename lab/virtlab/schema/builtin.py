@@ -196,8 +196,8 @@ def _service(obj: Object) -> None:
     spec = _part(obj, "spec")
     for port in _objects(spec.get("ports")):
         _fill(port, {"protocol": "TCP"})
-        if port.get("targetPort") in (None, "", 0) and "port" in port:
-            port["targetPort"] = port["port"]
+        if port.get("targetPort") in (None, "", 0):
+            port["targetPort"] = port.get("port", 0)
     if spec.get("sessionAffinity") == "ClientIP":
         _fill(_part(spec, "sessionAffinityConfig", "clientIP"), {"timeoutSeconds": 10800})
     if spec["type"] != "ExternalName":

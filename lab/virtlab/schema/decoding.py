@@ -118,8 +118,15 @@ def _decode_object(schema: Schema, value: Any, place: _Place) -> Iterator[Undeco
             yield from _decode(values, item, place)
             if item is None and values.get("type") == "string":
                 value[key] = item = ""
-        if child is not None:
+        if key in properties and not item and _is_collection(properties[key]) and key not in schema.get("required", ()):
+            del value[key]
+        elif child is not None:
             value[key] = _formed(child, item)
+
+
+def _is_collection(schema: Schema) -> bool:
+    """Lists and maps, which are not written when they are empty; structs are."""
+    return schema.get("type") == "array" or isinstance(schema.get("additionalProperties"), dict)
 
 
 def _scalar_problems(schema: Schema, name: str, value: Any, place: _Place) -> Iterator[Undecodable]:

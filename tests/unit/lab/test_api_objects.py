@@ -237,3 +237,22 @@ def test_kubectl_may_send_protobuf(api: Api) -> None:
     reply = api("POST", MAPS, body, Content_Type="application/vnd.kubernetes.protobuf", Accept=accept)
     assert (reply.status, reply.body["data"]) == (201, {"k": "v"})
     assert json.loads(reply.text)["metadata"]["name"] == "p"
+
+
+def test_a_form_for_lists_is_none_for_objects(api: Api) -> None:
+    api.config_map("a")
+    form = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+    for path, kind in ((f"{MAPS}/a", "List"), (MAPS, "")):
+        reply = api("GET", path, Accept=form.format(kind))
+        assert (reply.status, reply.body["reason"]) == (406, "NotAcceptable")
+
+
+def test_a_table_includes_what_it_knows(api: Api) -> None:
+    form = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    assert api("GET", f"{MAPS}?includeObject=Foo", Accept=form).status == 400
+
+
+def test_discovery_tells_the_version_in_which_objects_are_stored(api: Api) -> None:
+    found = {entry["name"]: entry for entry in api("GET", "/apis/kubevirt.io/v1").body["resources"]}
+    assert found["virtualmachineinstances"]["storageVersionHash"] == "1DClFQM6+os="
+    assert found["virtualmachineinstances"]["verbs"][:2] == ["delete", "deletecollection"]

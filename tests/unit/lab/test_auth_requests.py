@@ -142,3 +142,16 @@ def test_a_token_secret_is_filled_and_works(api: Api) -> None:
     secret = awaited(api, "/api/v1/namespaces/{ns}/secrets", "old", lambda found: "token" in found.get("data", {}))
     text = base64.b64decode(secret["data"]["token"]).decode()
     assert who(api, **bearer(text))["username"] == f"system:serviceaccount:{api.namespace}:default"
+
+
+def test_groups_alone_are_nobody_to_impersonate(api: Api) -> None:
+    reply = api("GET", VMS, Impersonate_Group="dev")
+    assert (reply.status, reply.body["reason"]) == (400, "BadRequest")
+    assert 'Groups:[]string{"dev"}, Extra:map[string][]string(nil)} without impersonating a user name' in reply.message
+
+
+def test_a_review_that_asks_nothing_is_refused_without_naming_its_kind(api: Api) -> None:
+    body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {}}
+    reply = api("POST", f"{REVIEWS}/selfsubjectaccessreviews", body)
+    assert reply.status == 422
+    assert reply.message.startswith('.authorization.k8s.io "" is invalid: spec.resourceAttributes')

@@ -129,3 +129,61 @@ def test_a_binding_keeps_its_role() -> None:
     [(field, message)] = causes("rolebindings.rbac.authorization.k8s.io", new, old)
     assert field == "roleRef"
     assert message.endswith("cannot change roleRef")
+
+
+def test_a_config_map_holds_each_key_once() -> None:
+    obj = {"data": {"x": "1"}, "binaryData": {"x": "MQ=="}}
+    assert causes("configmaps", obj) == [("data[x]", 'Invalid value: "x": duplicate of key present in binaryData')]
+
+
+def test_what_secrets_of_a_type_must_hold() -> None:
+    assert causes("secrets", {"type": "kubernetes.io/ssh-auth"}) == [("data[ssh-privatekey]", "Required value")]
+
+
+def test_a_role_of_a_namespace_is_about_resources() -> None:
+    rule = {"nonResourceURLs": ["/x"], "verbs": ["get"]}
+    text = 'Invalid value: ["/x"]: namespaced rules cannot apply to non-resource URLs'
+    found = causes("roles.rbac.authorization.k8s.io", {"rules": [rule]})
+    assert found[0] == ("rules[0].nonResourceURLs", text)
+    assert causes("clusterroles.rbac.authorization.k8s.io", {"rules": [rule]}) == []
+
+
+def test_an_account_that_a_role_binding_names_may_be_of_its_own_namespace() -> None:
+    binding = {"roleRef": {"kind": "ClusterRole", "name": "r"}, "subjects": [{"kind": "ServiceAccount", "name": "a"}]}
+    assert causes("rolebindings.rbac.authorization.k8s.io", binding) == []
+    required = ("subjects[0].namespace", "Required value")
+    assert causes("clusterrolebindings.rbac.authorization.k8s.io", binding) == [required]
+
+
+def pod(**container: Any) -> dict[str, Any]:
+    return {"spec": {"containers": [{"name": "a", "image": "i", **container}]}}
+
+
+@pytest.mark.parametrize(
+    ("obj", "field"),
+    [
+        (pod(name="A_"), "spec.containers[0].name"),
+        (pod(imagePullPolicy="Foo"), "spec.containers[0].imagePullPolicy"),
+        (pod(env=[{"name": ""}]), "spec.containers[0].env[0].name"),
+        (pod(resources={"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}), "spec.containers[0].resources.requests"),
+        ({"spec": {**pod()["spec"], "dnsPolicy": "Foo"}}, "spec.dnsPolicy"),
+        ({"spec": {**pod()["spec"], "nodeSelector": {"bad!": "x"}}}, "spec.nodeSelector"),
+        ({"spec": {**pod()["spec"], "volumes": [{"name": "v"}, {"name": "v"}]}}, "spec.volumes[1].name"),
+    ],
+)
+def test_what_a_pod_may_not_say(obj: dict[str, Any], field: str) -> None:
+    assert [path for path, _ in causes("pods", obj)] == [field]
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"strategy": {"type": "Foo"}}, "spec.strategy"),
+        ({"minReadySeconds": -1}, "spec.minReadySeconds"),
+        ({"progressDeadlineSeconds": 0}, "spec.progressDeadlineSeconds"),
+    ],
+)
+def test_what_a_deployment_may_not_say(spec: dict[str, Any], field: str) -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, **pod()}
+    obj = {"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template, **spec}}
+    assert [path for path, _ in causes("deployments.apps", obj)] == [field]

@@ -88,4 +88,10 @@ def test_a_null_in_a_map_of_texts_is_the_empty_text() -> None:
 def test_values_take_the_form_of_their_type() -> None:
     obj: dict[str, Any] = {"size": "1024Mi", "ports": [{"port": 80.0, "targetPort": "http"}], "data": None}
     decode(CONFIG_MAP, SCHEMA, obj)
-    assert obj == {"size": "1Gi", "ports": [{"port": 80, "targetPort": "http"}], "data": None}
+    assert obj == {"size": "1Gi", "ports": [{"port": 80, "targetPort": "http"}]}
+
+
+def test_empty_lists_and_maps_are_not_written() -> None:
+    obj: dict[str, Any] = {"data": {}, "ports": [], "immutable": False}
+    decode(CONFIG_MAP, SCHEMA, obj)
+    assert obj == {"immutable": False}
