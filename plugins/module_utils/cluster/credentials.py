@@ -113,7 +113,13 @@ def _configuration(connection: Connection, folder: str) -> Any:
     logging.getLogger().addHandler(complaints)
     try:
         _load(connection, configuration, folder)
-    except (ConfigException, OSError, ValueError, TypeError, KeyError) as error:
+    except (TypeError, AttributeError):
+        # The kubernetes client takes for granted that it reads maps and lists.
+        raise Failure(
+            "kubeconfig: this is no kubeconfig, which has clusters, users and contexts. Give the path of one, its"
+            " content, or host and api_key."
+        ) from None
+    except (ConfigException, OSError, ValueError, KeyError) as error:
         raise Failure(f"The kubeconfig cannot be used: {error}") from None
     finally:
         logging.getLogger().removeHandler(complaints)

@@ -221,8 +221,8 @@ class _State:
             self._end(
                 key,
                 WaitTimeout(
-                    f"{self.resource.kind} {_place(key)} is not ready after {self._timeout:g} seconds. Last seen:"
-                    f" {seen}.{self._warnings(key)}{trouble}"
+                    f"{self.resource.kind} {_place(key)} is not ready after {round(self._timeout, 1):g} seconds."
+                    f" Last seen: {seen}.{self._warnings(key)}{trouble}"
                 ),
             )
 

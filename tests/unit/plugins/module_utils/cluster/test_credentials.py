@@ -71,6 +71,16 @@ def test_a_kubeconfig_by_path_and_inline(lab: Any, config: dict[str, Any]) -> No
     assert works(kubeconfig=yaml.safe_dump(config))
 
 
+@pytest.mark.parametrize(
+    "content", ["root:x:0:0:root:/root:/bin/bash\n", "- a\n- b\n", "3\n", "clusters: 3\ncontexts: 4\n"]
+)
+def test_a_file_that_is_no_kubeconfig_is_refused_as_such(tmp_path: Path, content: str) -> None:
+    place = tmp_path / "file"
+    place.write_text(content)
+    with pytest.raises(Failure, match="kubeconfig"):
+        connect({"kubeconfig": str(place)})
+
+
 def test_the_default_kubeconfig_is_found(
     lab: Any, config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
