@@ -167,12 +167,12 @@ def nested(values: Iterable[tuple[Iterable[str], Any]]) -> dict[str, Any]:
 
 
 def manifest(resource: Resource, spec: Mapping[str, Any], *, namespace: str = NAMESPACE) -> Object:
-    """The HyperConverged of a cluster; there is only one name it may have."""
+    """The HyperConverged of a cluster; there is only one name it may have. An empty spec declares nothing of it."""
     return {
         "apiVersion": resource.api_version,
         "kind": resource.kind,
         "metadata": {"name": NAME, "namespace": namespace},
-        "spec": dict(spec),
+        **({"spec": dict(spec)} if spec else {}),
     }
 
 
