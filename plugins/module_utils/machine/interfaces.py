@@ -39,7 +39,7 @@ class Interface:
     model: str | None = None
     mac: str | None = None
     boot_order: int | None = None
-    ports: tuple[Port, ...] = ()
+    ports: tuple[Port, ...] | None = None
     link: str | None = None
 
     @property
@@ -81,7 +81,8 @@ def read_interface(options: Mapping[str, Any]) -> Interface:
         problems.add(f"{label}: binding: the pod network has no SR-IOV; use masquerade")
     if order is not None and order < 1:
         problems.add(f"{label}: boot_order: {order} is less than 1")
-    ports = problems.take(lambda: _ports(options.get("ports") or (), label)) or ()
+    given = options.get("ports")
+    ports = problems.take(lambda: _ports(given, label)) if given is not None else None
     if ports and network not in (None, POD_NETWORK):
         problems.add(f"{label}: ports: only the pod network filters ports; leave them out")
     problems.refuse()

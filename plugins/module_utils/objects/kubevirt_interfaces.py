@@ -60,7 +60,7 @@ def _interface(interface: Interface, live: Object | None) -> Object:
         "state": interface.link,
     }
     found.update({key: value for key, value in attributes.items() if value is not None})
-    if interface.ports:
+    if interface.ports or (interface.ports is not None and (live or {}).get("ports")):
         found["ports"] = [_port(port) for port in interface.ports]
     return found
 

@@ -12,7 +12,7 @@ from typing import Any
 from ..cluster.resource import Object
 from ..machine.disks import Disk, require_sources
 from ..machine.firmware import Firmware
-from ..machine.interfaces import require_networks
+from ..machine.interfaces import Interface, require_networks
 from ..machine.processor import Cpu, Memory
 from ..machine.refusal import Refused
 from .kubevirt import ALWAYS, DEVICES, LIST_KEYS, SPEC, at, by_name
@@ -20,6 +20,9 @@ from .kubevirt_carried import carry
 from .kubevirt_disks import DiskPlan, growth, plan_cloud_init, plan_disks
 from .kubevirt_interfaces import InterfacePlan, default_interface, plan_interfaces
 from .kubevirt_options import Declaration
+
+_DISK_LISTS = (f"{DEVICES}.disks", f"{SPEC}.volumes")
+_INTERFACE_LISTS = (f"{DEVICES}.interfaces", f"{SPEC}.networks")
 
 
 @dataclass
@@ -38,7 +41,7 @@ class Plan:
 def plan(declaration: Declaration, live: Object | None, replace_lists: bool = False) -> Plan:
     """The object to declare. Raises Refused for what cannot be, given the VM that is there.
 
-    With C(replace_lists) the disks that are declared are all disks; without any, those that are there stay.
+    With C(replace_lists) the disks and interfaces that a task lists are all there are to be; see also whole_lists().
     """
     body: Object = {"metadata": {"name": declaration.name, "namespace": declaration.namespace}}
     for path, value in declaration.fields.items():
@@ -168,28 +171,42 @@ def _put_devices(body: Object, declaration: Declaration, live: Object | None, re
     if machine.interfaces is not None:
         known = list(by_name(at(live, f"{DEVICES}.interfaces")))
         _require_networks(declaration, known)
-        _put_interfaces(body, plan_interfaces(machine.interfaces, live))
-        if not machine.interfaces and not known:
+        unlisted = _unlisted(declaration, known) if replace_lists else ()
+        _put_interfaces(body, plan_interfaces((*machine.interfaces, *unlisted), live))
+        if not machine.interfaces and len(unlisted) == len(known):
             put(body, f"{DEVICES}.autoattachPodInterface", False)
     return disks
 
 
 def _undeclared(declaration: Declaration, live: Object | None, known: list[str]) -> tuple[Disk, ...]:
     """The disks of a VM that a task leaves out, as such that are to go."""
-    machine = declaration.machine
-    named = {disk.name for disk in machine.disks or ()}
-    for path in (f"{DEVICES}.disks", f"{SPEC}.volumes"):
-        named |= by_name(at(declaration.definition, path)).keys()
-    if machine.cloud_init is not None:
-        named.add(plan_cloud_init(machine.cloud_init, live, False)[0]["name"])
+    named = {disk.name for disk in declaration.machine.disks or ()} | _defined(declaration, _DISK_LISTS)
+    if declaration.machine.cloud_init is not None:
+        named.add(plan_cloud_init(declaration.machine.cloud_init, live, False)[0]["name"])
     return tuple(Disk(name, absent=True) for name in dict.fromkeys(known) if name not in named)
 
 
+def _unlisted(declaration: Declaration, known: list[str]) -> tuple[Interface, ...]:
+    """The interfaces of a VM that a task leaves out, as such that are to go."""
+    named = {item.name for item in declaration.machine.interfaces or ()} | _defined(declaration, _INTERFACE_LISTS)
+    return tuple(Interface(name, absent=True) for name in known if name not in named)
+
+
+def _defined(declaration: Declaration, paths: tuple[str, ...]) -> set[str]:
+    return {name for path in paths for name in by_name(at(declaration.definition, path))}
+
+
 def whole_lists(declaration: Declaration) -> list[str]:
-    """The lists of which a task with C(replace_lists) declares all items; a seed alone is not all disks."""
-    paths = (f"{DEVICES}.disks", f"{SPEC}.volumes")
-    kept = () if declaration.machine.disks is not None else paths
-    return [path for path in LIST_KEYS if path not in kept or at(declaration.definition, path) is not None]
+    """The lists that a task with C(replace_lists) replaces as they are.
+
+    Those of typed options are not among them: what they leave out is declared as absent, so that what they list keeps
+    what it has. And a seed alone is not the whole list of disks.
+    """
+    typed = (
+        *(_DISK_LISTS if declaration.machine.disks is not None else ()),
+        *(_INTERFACE_LISTS if declaration.machine.interfaces is not None else ()),
+    )
+    return [path for path in LIST_KEYS if path not in typed and at(declaration.definition, path) is not None]
 
 
 def _require_sources(declaration: Declaration, known: list[str]) -> None:

@@ -350,6 +350,32 @@ def test_a_disk_that_a_whole_list_leaves_out_goes_with_its_template_and_says_wha
     assert any("its volume db-data is kept" in note for note in found.notes)
 
 
+def test_what_a_whole_list_keeps_is_what_it_was() -> None:
+    live = made(planned(**DESIGN).body)
+    live["spec"]["template"]["spec"]["domain"]["devices"]["disks"][0]["disk"] = {"bus": "sata"}
+    _found, body = replaced(
+        live,
+        disks=[{"name": "root", "boot_source": "rhel9"}],
+        interfaces=[{"name": "default", "network": "pod"}],
+    )
+    assert at(body, f"{SPEC}.domain.devices.disks") == [{"name": "root", "disk": {"bus": "sata"}}]
+    assert at(body, f"{SPEC}.domain.devices.interfaces") == [{"name": "default", "masquerade": {}}]
+    assert at(body, f"{SPEC}.networks") == [{"name": "default", "pod": {}}]
+
+
+def test_a_whole_list_without_interfaces_is_a_machine_without_network() -> None:
+    _found, body = replaced(made(planned(**DESIGN).body), interfaces=[])
+    assert at(body, f"{SPEC}.domain.devices.interfaces") == [] and at(body, f"{SPEC}.networks") == []
+    assert at(body, f"{SPEC}.domain.devices.autoattachPodInterface") is False
+
+
+def test_an_empty_list_of_ports_takes_them_away() -> None:
+    ported = {"name": "default", "network": "pod", "ports": [{"port": 80}]}
+    live = made(planned(memory="1Gi", interfaces=[ported]).body)
+    body = applied(live, planned(live, interfaces=[{"name": "default", "ports": []}]).body)
+    assert not at(body, f"{SPEC}.domain.devices.interfaces")[0].get("ports")
+
+
 def test_a_seed_alone_is_not_the_whole_list_of_disks() -> None:
     _found, body = replaced(made(planned(**DESIGN).body), cloud_init={"user_data": "#cloud-config\n"})
     assert list(by_name(at(body, f"{SPEC}.volumes"))) == ["root", "data", "cloudinit"]
