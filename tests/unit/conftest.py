@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class Lab:
     """A running lab, and how to make it misbehave."""
 
     state_dir: Path
+    _rules: list[str] = field(default_factory=list)  # what was added since it last behaved
 
     @property
     def kubeconfig(self) -> str:
@@ -37,6 +38,7 @@ class Lab:
 
     def fault(self, subject: str, **fields: Any) -> None:
         """Add a rule, e.g. fault("request", verb="get", code=503, count=2)."""
+        self._rules.append(subject)
         options = [part for name, value in fields.items() for part in (f"--{name.replace('_', '-')}", str(value))]
         subprocess.run(
             [sys.executable, "-m", "virtlab", "fault", "add", "--state-dir", str(self.state_dir), subject, *options],
@@ -52,7 +54,10 @@ class Lab:
         return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
 
     def behave(self) -> None:
-        """Drop all rules."""
+        """Drop all rules, if there are any."""
+        if not self._rules:
+            return
+        self._rules.clear()
         command = [sys.executable, "-m", "virtlab", "fault", "clear", "--state-dir", str(self.state_dir)]
         subprocess.run(command, check=True, capture_output=True, timeout=30)
 

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from played import VMIS, VMS, Played
 from virtlab import load
+from virtlab.store import Store
+
+Fresh = Callable[[], Played]
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a cluster with the operator installed."""
+    file = tmp_path_factory.mktemp("installed") / "objects.sqlite"
+    played = Played(Store(file))
+    played.install()
+    played.cluster.store.close()
+    return file
 
 
 @pytest.fixture
-def played() -> Played:
-    played = Played()
-    played.install()
-    return played
+def fresh(database: Path, tmp_path: Path) -> Fresh:
+    """Makes clusters that begin there."""
+    numbers = itertools.count()
+    return lambda: Played(Store(Path(shutil.copy(database, tmp_path / f"{next(numbers)}.sqlite"))))
+
+
+@pytest.fixture
+def played(fresh: Fresh) -> Played:
+    return fresh()
 
 
 def shape(played: Played) -> list[tuple[Any, ...]]:
@@ -62,11 +84,10 @@ def test_a_loaded_machine_can_be_started_and_deleted(played: Played) -> None:
     assert played.find(VMS, halted["name"], "load-000") is None
 
 
-def test_the_same_seed_makes_the_same_machines() -> None:
+def test_the_same_seed_makes_the_same_machines(fresh: Fresh) -> None:
     shapes = []
     for seed in (7, 7, 8):
-        played = Played()
-        played.install()
+        played = fresh()
         load.fill(played.cluster, vms=20, running=10, namespaces=2, seed=seed)
         shapes.append(shape(played))
     assert shapes[0] == shapes[1] != shapes[2]
