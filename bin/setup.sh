@@ -53,7 +53,7 @@ environment() {
     shift 2
     wanted=$({ "$interpreter" --version; printf '%s\n' "$@"; cat "$repository"/meta/ee-requirements.txt "$repository"/tests/requirements.txt; } | cksum)
     if [ "$(cat "$path/.wanted" 2>/dev/null)" != "$wanted" ]; then
-        say "Making the Python environment $1"
+        say "Making the Python environment ${path##*/}"
         rm -rf "$path"
         "$interpreter" -m venv "$path" &&
             "$path/bin/python" -m pip install --quiet --disable-pip-version-check "$@" || return
