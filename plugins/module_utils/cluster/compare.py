@@ -82,6 +82,9 @@ def _value(declared: Any, live: Any, fields: Mapping[str, Any] | None, text: boo
     if isinstance(declared, list) and not declared and fields is None:
         # An empty list that is not atomic leaves no trace in managedFields.
         return Match.DIFFERENT if live is not _MISSING and live else Match.SAME
+    if live is _MISSING and fields is not None and not declared:
+        # Built-in kinds drop most of what is empty, zero or false; custom ones keep it.
+        return Match.UNSURE
     if fields is None or live is _MISSING:
         return Match.DIFFERENT
     if fields.keys() <= {"."}:

@@ -60,7 +60,7 @@ DECLARED = [
                                 "args": ["-v"],
                                 "env": [{"name": "A", "value": "1"}, {"name": "B", "value": ""}],
                                 "ports": [{"containerPort": 80}],
-                                "resources": {"limits": {"cpu": "500m", "memory": "0.5Gi"}, "requests": {"cpu": 1}},
+                                "resources": {"limits": {"cpu": "1500m", "memory": "0.5Gi"}, "requests": {"cpu": 1}},
                                 "volumeMounts": [{"name": "v", "mountPath": "/v"}],
                             }
                         ],
