@@ -160,8 +160,19 @@ def _validate(cluster: Cluster, resource: Resource, new: Object, old: Object | N
     schema = cluster.structure(resource) if resource.custom else None
     if schema is not None:
         causes += validation.validate(schema, new, old=old, earlier=causes)
+    if resource.custom and "scale" in resource.subresources:
+        causes += _scale_problems(new)
     if causes:
         raise invalid(resource, metadata.get("name", ""), causes)
+
+
+def _scale_problems(obj: Object) -> list[Cause]:
+    """What the scale subresource cannot show of a custom resource."""
+    replicas = (obj.get("spec") or {}).get("replicas") or 0
+    if not isinstance(replicas, int) or replicas >= 0:
+        return []
+    text = f"Invalid value: {replicas}: should be a non-negative integer"
+    return [Cause(text, ".spec.replicas", "FieldValueInvalid")]
 
 
 def update(

@@ -40,6 +40,7 @@ HANDLERS: dict[str, Handler] = {
 ITEM_METHODS = frozenset({"GET", "PUT", "PATCH", "DELETE"})
 COLLECTION_METHODS = frozenset({"GET", "POST", "DELETE"})
 SUBRESOURCE_METHODS = frozenset({"GET", "PUT", "PATCH"})
+CUSTOM_SUBRESOURCE_VERBS = frozenset({"get", "update", "patch"})
 STORED_SUBRESOURCES = frozenset({"status", "scale"})
 
 
@@ -197,7 +198,8 @@ def _has_route(asked: Request, method: str) -> bool:
         if unknown:
             raise not_found(resource, target.name)
         named = target.verb in ("update", "patch") and not target.name  # the handler asks for the name
-        if not (named or target.verb in resource.verbs):
+        verbs = CUSTOM_SUBRESOURCE_VERBS if target.subresource else resource.verbs
+        if not (named or target.verb in verbs):
             raise errors.not_supported(resource, target.verb)
         return True
     homeless = resource.namespaced and not target.namespace

@@ -169,6 +169,11 @@ def patch_body(request: Request, kind: str) -> Any:
     if not isinstance(value, wanted):
         name = _JSON_NAMES.get(type(value), "number")
         raise bad_request(f"{_UNREAD[kind]}json: cannot unmarshal {name} into Go value of type {go_type}")
+    for item in value if kind == "json" else ():
+        if not isinstance(item, dict):
+            name = _JSON_NAMES.get(type(item), "number")
+            why = f"json: cannot unmarshal {name} into Go value of type handlers.jsonPatchOp"
+            raise bad_request(_UNREAD[kind] + why)
     return value
 
 
@@ -223,13 +228,20 @@ def delete_collection(request: Request) -> Result:
 def _delete_options(request: Request) -> dict[str, Any]:
     body: Object | None = None
     if request.body.strip():
-        body = negotiation.decoded(request.body, request.content_type, request.resource).value
+        try:
+            body = negotiation.object_in(request.body).value
+        except negotiation.Unreadable as error:
+            raise bad_request(str(error)) from None
     return delete_options(body, request.query, request.dry_run)
 
 
 def _check_kind(request: Request, obj: Object) -> None:
     resource = request.resource
-    version, kind = obj.get("apiVersion") or resource.api_version, obj.get("kind") or resource.kind
+    if resource.custom and not obj.get("kind"):
+        text = request.body.decode("utf-8", "replace")
+        raise negotiation.unrecognized(request.body, resource, f"Object 'Kind' is missing in '{text}'")
+    assumed = "" if resource.custom else resource.api_version
+    version, kind = obj.get("apiVersion") or assumed, obj.get("kind") or resource.kind
     if resource.custom or kind == resource.kind:
         if version != resource.api_version:
             raise bad_request(

@@ -108,25 +108,34 @@ def decoded(raw: bytes, content_type: str, resource: Resource) -> Body:
     return parsed(raw, resource)
 
 
-def parsed(raw: bytes, resource: Resource) -> Body:
+class Unreadable(Exception):
+    """A body is no object; the message is that of the server's decoder."""
+
+
+def object_in(raw: bytes) -> Body:
+    """Raises Unreadable."""
+    prefix = "couldn't get version/kind; json parse error: "
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        raise _unrecognized(raw, resource, go_json_error(raw)) from None
-    if value is None and not resource.custom:
-        value = {}
-    if not isinstance(value, dict):
+        raise Unreadable(prefix + go_json_error(raw)) from None
+    if value is not None and not isinstance(value, dict):
         name = {list: "array", str: "string", bool: "bool"}.get(type(value), "number")
-        why = f"json: cannot unmarshal {name} into Go value of type struct {{ APIVersion string; Kind string }}"
-        raise _unrecognized(raw, resource, why, "couldn't get version/kind; json parse error: ")
-    return Body(value, tuple(duplicates(raw)))
+        struct = "struct { APIVersion string; Kind string }"
+        raise Unreadable(f"{prefix}json: cannot unmarshal {name} into Go value of type {struct}")
+    return Body(value or {}, tuple(duplicates(raw)))
 
 
-def _unrecognized(
-    raw: bytes, resource: Resource, why: str, prefix: str = "couldn't get version/kind; json parse error: "
-) -> StatusError:
+def parsed(raw: bytes, resource: Resource) -> Body:
+    try:
+        return object_in(raw)
+    except Unreadable as error:
+        raise unrecognized(raw, resource, str(error)) from None
+
+
+def unrecognized(raw: bytes, resource: Resource, why: str) -> StatusError:
     return bad_request(
-        f"the object provided is unrecognized (must be of type {resource.kind}): {prefix}{why} ({_summary(raw)})"
+        f"the object provided is unrecognized (must be of type {resource.kind}): {why} ({_summary(raw)})"
     )
 
 

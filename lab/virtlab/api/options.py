@@ -8,6 +8,7 @@ from typing import Any
 
 from virtlab.goformat import quoted
 from virtlab.resource import Object
+from virtlab.schema.decoding import Undecodable, decode
 from virtlab.status import Cause, StatusError, bad_request
 
 PROPAGATION = ("Foreground", "Background", "Orphan")
@@ -75,9 +76,41 @@ def write_options(
     )
 
 
+_STRING: dict[str, Any] = {"type": "string"}
+DELETE_OPTIONS: dict[str, Any] = {
+    "type": "object",
+    "x-go-type": "DeleteOptions",
+    "properties": {
+        "dryRun": {"type": "array", "items": _STRING},
+        "gracePeriodSeconds": {"type": "integer", "format": "int64"},
+        "orphanDependents": {"type": "boolean"},
+        "preconditions": {
+            "type": "object",
+            "x-go-type": "Preconditions",
+            "properties": {"resourceVersion": _STRING, "uid": _STRING},
+        },
+        "propagationPolicy": _STRING,
+    },
+}
+OPTIONS_SCHEME = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"
+
+
+def _check_delete_options(options: Object) -> None:
+    """Raises 400 for a body that is something else."""
+    kind = options.get("kind") or "DeleteOptions"
+    if kind != "DeleteOptions":
+        version = options.get("apiVersion") or ""
+        raise bad_request(f'no kind "{kind}" is registered for version "{version}" in scheme "{OPTIONS_SCHEME}"')
+    try:
+        decode(kind, DELETE_OPTIONS, options)
+    except Undecodable as problem:
+        raise bad_request(str(problem)) from None
+
+
 def delete_options(body: Object | None, query: Mapping[str, str], dry_run: Sequence[str]) -> dict[str, Any]:
     """DeleteOptions from the body, or from the query when there is no body."""
     options: dict[str, Any] = dict(body or {})
+    _check_delete_options(options)
     if not body:
         for name in ("propagationPolicy", "gracePeriodSeconds", "orphanDependents"):
             if name in query:

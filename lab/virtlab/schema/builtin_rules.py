@@ -244,6 +244,24 @@ def _deployment(new: Object, old: Object | None) -> Iterator[Cause]:
         yield invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds")
 
 
+def _job(new: Object, old: Object | None) -> Iterator[Cause]:
+    spec = ((new.get("spec") or {}).get("template") or {}).get("spec") or {}
+    yield from pod_spec(spec, "spec.template.spec")
+    if spec.get("restartPolicy", "Always") == "Always":
+        yield required("spec.template.spec.restartPolicy", 'valid values: "OnFailure", "Never"')
+
+
+def _network_policy(new: Object, old: Object | None) -> Iterator[Cause]:
+    for index, kind in enumerate((new.get("spec") or {}).get("policyTypes") or ()):
+        yield from supported(f"spec.policyTypes[{index}]", kind, ("Ingress", "Egress"))
+
+
+def _event(new: Object, old: Object | None) -> Iterator[Cause]:
+    about = (new.get("involvedObject") or {}).get("namespace")
+    if about and about != new["metadata"].get("namespace"):
+        yield invalid("involvedObject.namespace", about, "does not match event.namespace")
+
+
 def _disruption_budget(new: Object, old: Object | None) -> Iterator[Cause]:
     spec = new.get("spec") or {}
     if "minAvailable" in spec and "maxUnavailable" in spec:
@@ -336,6 +354,9 @@ _RULES: dict[str, Rule] = {
     "customresourcedefinitions.apiextensions.k8s.io": _definition,
     "daemonsets.apps": _workload,
     "deployments.apps": _deployment,
+    "events": _event,
+    "jobs.batch": _job,
+    "networkpolicies.networking.k8s.io": _network_policy,
     "persistentvolumeclaims": _claim,
     "poddisruptionbudgets.policy": _disruption_budget,
     "pods": pod,

@@ -256,3 +256,71 @@ def test_discovery_tells_the_version_in_which_objects_are_stored(api: Api) -> No
     found = {entry["name"]: entry for entry in api("GET", "/apis/kubevirt.io/v1").body["resources"]}
     assert found["virtualmachineinstances"]["storageVersionHash"] == "1DClFQM6+os="
     assert found["virtualmachineinstances"]["verbs"][:2] == ["delete", "deletecollection"]
+
+
+MACHINES = "/apis/kubevirt.io/v1/namespaces/{ns}/virtualmachines"
+
+
+@pytest.mark.parametrize(("method", "verb"), [("DELETE", "delete"), ("POST", "create")])
+def test_the_status_of_a_custom_resource_is_only_read_and_written(api: Api, method: str, verb: str) -> None:
+    reply = api(method, f"{MACHINES}/a/status", {})
+    assert reply.status == 405
+    assert reply.message == f'{verb} is not supported on resources of kind "virtualmachines.kubevirt.io"'
+
+
+def test_a_custom_resource_says_what_it_is(api: Api) -> None:
+    unnamed = api("POST", MACHINES, {"metadata": {"name": "a"}})
+    assert (unnamed.status, "Object 'Kind' is missing in" in unnamed.message) == (400, True)
+    versionless = api("POST", MACHINES, {"kind": "VirtualMachine", "metadata": {"name": "a"}})
+    assert versionless.message.startswith("the API version in the data () does not match")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (b"junk", "couldn't get version/kind; json parse error: invalid character 'j' looking for beginning of value"),
+        (
+            {"gracePeriodSeconds": "x"},
+            "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64",
+        ),
+        (
+            {"kind": "ConfigMap", "apiVersion": "v1"},
+            'no kind "ConfigMap" is registered for version "v1" in scheme '
+            '"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"',
+        ),
+    ],
+)
+def test_options_of_a_delete_that_are_none(api: Api, options: Any, message: str) -> None:
+    reply = api("DELETE", f"{MAPS}/nope", options)
+    assert (reply.status, reply.message) == (400, message)
+
+
+def test_a_json_patch_is_a_list_of_operations(api: Api) -> None:
+    reply = api("PATCH", f"{MAPS}/a", [5], Content_Type=JSON_PATCH)
+    assert reply.status == 400
+    assert reply.message.endswith("cannot unmarshal number into Go value of type handlers.jsonPatchOp")
+
+
+def test_a_set_of_machines_has_no_negative_size(api: Api) -> None:
+    labels = {"matchLabels": {"a": "b"}}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"domain": {"devices": {}, "memory": {"guest": "64Mi"}}}}
+    body = {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachineInstanceReplicaSet",
+        "metadata": {"name": "a"},
+        "spec": {"replicas": -1, "selector": labels, "template": template},
+    }
+    reply = api("POST", "/apis/kubevirt.io/v1/namespaces/{ns}/virtualmachineinstancereplicasets", body)
+    assert (reply.status, reply.body["details"]["causes"][0]["field"]) == (422, ".spec.replicas")
+
+
+def test_a_migration_of_a_number_is_refused(api: Api) -> None:
+    body = {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachineInstanceMigration",
+        "metadata": {"name": "m"},
+        "spec": {"vmiName": 5},
+    }
+    reply = api("POST", "/apis/kubevirt.io/v1/namespaces/{ns}/virtualmachineinstancemigrations", body)
+    assert reply.status == 422
+    assert reply.message.endswith('spec.vmiName in body must be of type string: "number"')

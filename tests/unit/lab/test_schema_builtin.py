@@ -187,3 +187,18 @@ def test_what_a_deployment_may_not_say(spec: dict[str, Any], field: str) -> None
     template = {"metadata": {"labels": {"a": "b"}}, **pod()}
     obj = {"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template, **spec}}
     assert [path for path, _ in causes("deployments.apps", obj)] == [field]
+
+
+def test_a_job_ends() -> None:
+    required = ("spec.template.spec.restartPolicy", 'Required value: valid values: "OnFailure", "Never"')
+    assert causes("jobs.batch", {"spec": {"template": pod()}}) == [required]
+
+
+def test_kinds_of_network_policies() -> None:
+    found = causes("networkpolicies.networking.k8s.io", {"spec": {"policyTypes": ["Foo"]}})
+    assert found == [("spec.policyTypes[0]", 'Unsupported value: "Foo": supported values: "Ingress", "Egress"')]
+
+
+def test_an_event_is_in_the_namespace_of_what_it_is_about() -> None:
+    event = {"metadata": {"namespace": "a"}, "involvedObject": {"namespace": "b"}}
+    assert [path for path, _ in causes("events", event)] == ["involvedObject.namespace"]

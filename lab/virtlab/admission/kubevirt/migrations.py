@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from virtlab.admission.kubevirt.amounts import amount
 from virtlab.admission.kubevirt.settings import is_kubevirt, settings
+from virtlab.admission.kubevirt.structure import structure_problems
 from virtlab.admission.registry import mutating, validating
 from virtlab.admission.webhook import FORBIDDEN, INVALID, NOT_SUPPORTED, REQUIRED, at, failed, items, refuse, unchanged
 from virtlab.operation import Operation
@@ -11,6 +12,7 @@ from virtlab.resource import Object
 from virtlab.status import Cause
 
 RESOURCE = "virtualmachineinstancemigrations.kubevirt.io"
+MUTATOR = "migrations-mutator.kubevirt.io"
 CREATE_VALIDATOR = "migration-create-validator.kubevirt.io"
 UPDATE_VALIDATOR = "migration-update-validator.kubevirt.io"
 POLICY_VALIDATOR = "migration-policy-validator.kubevirt.io"
@@ -23,6 +25,7 @@ OVER = ("Succeeded", "Failed")
 def fill(operation: Operation) -> None:
     migration = operation.object
     assert migration is not None
+    refuse(MUTATOR, structure_problems(operation.cluster.structure(operation.resource), migration))
     metadata = migration["metadata"]
     name = at(migration, "spec", "vmiName") or ""
     metadata["labels"] = {**(metadata.get("labels") or {}), SELECTOR: name}
