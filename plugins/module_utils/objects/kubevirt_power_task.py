@@ -12,6 +12,7 @@ from ..cluster.resource import Object
 from ..task import Failure, Result, Task
 from .kubevirt import VIRTUAL_MACHINE, VIRTUAL_MACHINE_INSTANCE, at, by_name, printable_status, run_strategy
 from .kubevirt_power import Waiting, Wish, act
+from .kubevirt_status import instance_is_over
 from .kubevirt_task import gathered
 
 
@@ -57,7 +58,7 @@ def _told(vm: Object, instance: Object | None) -> Result:
         "namespace": vm["metadata"]["namespace"],
         "status": printable_status(vm),
         "run_strategy": run_strategy(vm),
-        "instance_uid": at(instance, "metadata.uid"),
+        "instance_uid": None if instance_is_over(instance) else at(instance, "metadata.uid"),
     }
 
 
