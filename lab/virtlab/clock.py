@@ -22,10 +22,6 @@ class Clock:
         """Seconds, as metav1.Time is written."""
         return (when or self.now()).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    def micro_stamp(self) -> str:
-        """Microseconds, as metav1.MicroTime is written."""
-        return self.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
     def monotonic(self) -> float:
         return time.monotonic()
 

@@ -65,11 +65,6 @@ class Cluster:
         """The resource in the version it is stored in; None when it is not served."""
         return self.catalog.storage(qualified)
 
-    @property
-    def known_resources(self) -> list[Resource]:
-        """Every resource that has a schema, served at the moment or not."""
-        return self.schemas.resources if self.schemas is not None else []
-
     def structure(self, resource: Resource) -> Object | None:
         """The schema that describes the resource; None when nothing does."""
         known = self.schemas.structure(resource) if self.schemas is not None else None

@@ -57,7 +57,6 @@ GENERATION = frozenset(
         "statefulsets.apps",
     }
 )
-SPECIAL_SUBRESOURCES = frozenset({"status", "binding", "resize", "ephemeralcontainers"})
 
 
 def unconditional_update(resource: Resource) -> bool:

@@ -14,7 +14,6 @@ DONE = "SuccessfullyConfigured"
 PROGRESSING = "ConfigurationProgressing"
 FAILED = "FailedToConfigure"
 NO_NODE = "NoMatchingNode"
-ABORTED = "ConfigurationAborted"
 NICS = ("enp1s0", "enp2s0", "enp3s0")  # of every node; the first carries the node's address
 
 

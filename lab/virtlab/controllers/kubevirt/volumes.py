@@ -8,8 +8,6 @@ from virtlab.controllers.conditions import find_condition
 from virtlab.resource import Object
 
 Finder = Callable[[str], Object | None]
-READY_PHASES = ("Succeeded",)
-WAITING_PHASES = ("WaitForFirstConsumer", "PendingPopulation")
 
 
 def claim_name(volume: Object) -> str:
