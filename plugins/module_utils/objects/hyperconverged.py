@@ -129,8 +129,12 @@ def certificate_conflicts(version: str, spec: Mapping[str, Any], live: Object) -
 def version_of(definition: Mapping[str, Any]) -> str | None:
     """The version that a spec is written in, by its keys; None when they do not tell.
 
-    Raises Failure when keys of both are mixed.
+    Raises Failure when keys of both are mixed, or when it is the whole object rather than its spec.
     """
+    if "spec" in definition:
+        raise Failure(
+            "definition: is the content of spec, without the level above it; leave out spec and what is beside it."
+        )
     gates = definition.get("featureGates")
     first = sorted(set(definition) & V1_SECTIONS) + (["featureGates (a list)"] if isinstance(gates, list) else [])
     second = sorted(set(definition) & V1BETA1_FIELDS) + (

@@ -107,3 +107,8 @@ def test_a_condition_that_is_not_right_is_named_with_its_message(kind: str) -> N
 def test_conditions_of_an_older_generation_do_not_count() -> None:
     found = live(2, conditions=conditions(**READY), observedGeneration=1)
     assert isinstance(hyperconverged.RECONCILED(found), Progress)
+
+
+def test_the_whole_object_in_place_of_its_spec_is_refused() -> None:
+    with pytest.raises(Failure, match="leave out spec"):
+        hyperconverged.version_of({"spec": {"virtualization": {}}})
