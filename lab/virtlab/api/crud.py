@@ -10,7 +10,7 @@ import orjson
 import yaml
 
 from virtlab.api import negotiation
-from virtlab.api.options import delete_options, write_options
+from virtlab.api.options import delete_options, resource_version, write_options
 from virtlab.api.paths import Target
 from virtlab.cluster import Cluster
 from virtlab.operation import User
@@ -68,7 +68,10 @@ class Result:
 
 
 def get(request: Request) -> Result:
-    request.cluster.reached(request.query.get("resourceVersion", ""))
+    version = request.query.get("resourceVersion", "")
+    if version:
+        resource_version(version)
+    request.cluster.reached(version)
     return Result(200, request.cluster.get(request.resource, request.target.name, request.namespace))
 
 

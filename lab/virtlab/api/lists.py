@@ -12,7 +12,7 @@ import orjson
 
 from virtlab.api.crud import Request
 from virtlab.api.negotiation import go_json_error
-from virtlab.api.options import integer
+from virtlab.api.options import integer, resource_version
 from virtlab.resource import Object, Resource
 from virtlab.selectors import selector
 from virtlab.status import Cause, StatusError, bad_request
@@ -118,6 +118,7 @@ def page(request: Request) -> Page:
             raise bad_request("specifying resource version is not allowed when using continue")
         version = store.version if version < 0 else version
     else:
+        _check_version(asked)
         cluster.reached(asked)
         if asked not in ("", "0") and (match == "Exact" or (limit and not match)):
             version = int(asked)
@@ -144,6 +145,13 @@ def _cut(entries: list[Entry], selects: Callable[[Object], bool] | None, limit: 
                 return Page(found, version, encode_continue(version, entry.path.removeprefix(prefix)))
             found.append(entry)
     return Page(found, version)
+
+
+def _check_version(asked: str) -> None:
+    try:
+        resource_version(asked or "0")
+    except StatusError as error:
+        raise bad_request(f"invalid resource version: {error.message}") from None
 
 
 def _check_match(token: str, asked: str, match: str) -> None:

@@ -141,6 +141,14 @@ def boolean(text: str | None) -> bool:
     return text is not None and text != "0" and text.lower() != "false"
 
 
+def resource_version(text: str) -> int:
+    """Raises the 500 that reads and watches answer; lists make a 400 of it."""
+    if not text.isdigit():
+        why = f"strconv.ParseUint: parsing {quoted(text)}: invalid syntax"
+        raise StatusError(500, f"resourceVersion: Invalid value: {quoted(text)}: {why}")
+    return int(text)
+
+
 def integer(text: str) -> int:
     """Raises the 400 of strconv.ParseInt."""
     try:

@@ -11,17 +11,17 @@ from typing import Any
 import orjson
 
 from virtlab.api.crud import Request
-from virtlab.api.options import integer
+from virtlab.api.options import boolean, integer, refuse, resource_version
 from virtlab.catalog import CRD_KEY
+from virtlab.goformat import quoted
 from virtlab.resource import Object, Resource
 from virtlab.selectors import selector
-from virtlab.status import Cause, StatusError, bad_request
+from virtlab.status import Cause, StatusError
 from virtlab.store import Entry, Event, Expired
 
 BOOKMARK_EVERY = 10.0  # seconds
 LONGEST = (1800, 3600)  # seconds a watch lasts that sets no timeout
 BACKLOG = 50_000  # events a client may be behind before it is cut off
-TRUE = ("true", "1")
 
 Encode = Callable[[Entry], bytes]
 
@@ -41,9 +41,9 @@ class Watch:
             _with_name(query.get("fieldSelector", ""), request.target.name),
             request.cluster.catalog.selectable(request.resource),
         )
-        self.bookmarks = query.get("allowWatchBookmarks") in TRUE
+        self.bookmarks = boolean(query.get("allowWatchBookmarks"))
         self.since = query.get("resourceVersion", "")
-        self.initial = _initial_events(query, self.since, self.bookmarks)
+        self.initial = _initial_events(query, self.since)
         seconds = integer(query["timeoutSeconds"]) if query.get("timeoutSeconds") else 0
         self.timeout = seconds or random.uniform(*LONGEST)
         self.backlog: deque[Event | StatusError | None] = deque()
@@ -51,7 +51,7 @@ class Watch:
         self.wake = asyncio.Event()
         self.prefix = f"{request.namespace}/" if request.namespace else ""
         if self.since not in ("", "0"):
-            _version(self.since)
+            resource_version(self.since)
 
     def _offer(self, event: Event) -> None:
         if event.key == self.request.resource.key and event.entry.path.startswith(self.prefix):
@@ -115,7 +115,7 @@ class Watch:
 
     def _beginning(self) -> list[bytes]:
         if not self.initial:
-            events = self.store.events(self.request.resource.key, _version(self.since))
+            events = self.store.events(self.request.resource.key, resource_version(self.since))
             relevant = (event for event in events if event.entry.path.startswith(self.prefix))
             return [line for event in relevant if (line := self._line(event)) is not None]
         entries = self.store.entries(self.request.resource.key, self.request.namespace)
@@ -124,7 +124,7 @@ class Watch:
             for entry in entries
             if self.selects is None or self.selects(entry.object)
         ]
-        if self.request.query.get("sendInitialEvents") in TRUE and self.bookmarks:
+        if boolean(self.request.query.get("sendInitialEvents")) and self.bookmarks:
             lines.append(self._bookmark({"k8s.io/initial-events-end": "true"}))
         return lines
 
@@ -156,26 +156,19 @@ def _with_name(fields: str, name: str) -> str:
     return fields if not name else ",".join(filter(None, (fields, f"metadata.name={name}")))
 
 
-def _version(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        cause = Cause(
-            f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax', "resourceVersion"
-        )
-        raise bad_request(f"resourceVersion: {cause.message}") from None
-
-
-def _initial_events(query: Any, since: str, bookmarks: bool) -> bool:
+def _initial_events(query: Any, since: str) -> bool:
     """Whether the watch begins with what is there. Raises 422 for options that do not go together."""
-    wanted = query.get("sendInitialEvents")
-    if wanted is None:
-        return since in ("", "0")
-    causes = []
-    if query.get("resourceVersionMatch") != "NotOlderThan":
-        text = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-        causes.append(Cause(text, "resourceVersionMatch", "FieldValueForbidden"))
-    if causes:
-        message = f'ListOptions.meta.k8s.io "" is invalid: {causes[0].field}: {causes[0].message}'
-        raise StatusError(422, message, "Invalid", {"group": "meta.k8s.io", "kind": "ListOptions"}, tuple(causes))
-    return wanted in TRUE
+    wanted, match = query.get("sendInitialEvents"), query.get("resourceVersionMatch", "")
+    forbidden = []
+    if wanted is not None and match != "NotOlderThan":
+        forbidden.append("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+    if wanted is None and match:
+        forbidden.append("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+    if query.get("continue"):
+        forbidden.append("resourceVersionMatch is forbidden when continue is provided")
+    causes = [Cause(f"Forbidden: {text}", "resourceVersionMatch", "FieldValueForbidden") for text in forbidden]
+    if match not in ("", "NotOlderThan"):
+        text = f'Unsupported value: {quoted(match)}: supported values: "NotOlderThan"'
+        causes.append(Cause(text, "resourceVersionMatch", "FieldValueNotSupported"))
+    refuse("ListOptions", causes)
+    return since in ("", "0") if wanted is None else boolean(wanted)

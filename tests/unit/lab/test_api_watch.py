@@ -129,3 +129,26 @@ def test_a_watch_ends_when_its_api_goes(api: Api) -> None:
         assert api("DELETE", f"{definitions}/things.{group}").status == 200
         assert response.read() == b""
     assert api("GET", f"/apis/{group}/v1/things").status == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("resourceVersionMatch=Exact&resourceVersion=1", "is forbidden for watch unless sendInitialEvents is provided"),
+        ("continue=x", "resourceVersionMatch is forbidden when continue is provided"),
+        ("sendInitialEvents=true", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+    ],
+)
+def test_options_of_a_watch_that_do_not_go_together(api: Api, query: str, text: str) -> None:
+    reply = api("GET", f"/api/v1/namespaces/{{ns}}/configmaps?watch=true&{query}")
+    assert (reply.status, text in reply.message) == (422, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "prefix"),
+    [("?watch=true&", 500, ""), ("/a?", 500, ""), ("?", 400, "invalid resource version: ")],
+)
+def test_a_version_that_is_none(api: Api, path: str, status: int, prefix: str) -> None:
+    reply = api("GET", f"/api/v1/namespaces/{{ns}}/configmaps{path}resourceVersion=x")
+    why = 'resourceVersion: Invalid value: "x": strconv.ParseUint: parsing "x": invalid syntax'
+    assert (reply.status, reply.message) == (status, prefix + why)
