@@ -153,7 +153,8 @@ options:
   replace_lists:
     description:
       - Whether O(disks), O(interfaces) and what belongs to them are the whole lists, so that what is not listed goes.
-        The volumes behind disks that go are kept.
+        The volumes behind disks that go are kept. What is listed keeps what the task does not say of it.
+      - The disk of O(cloud_init) is one of the disks; it goes where neither O(cloud_init) nor O(ssh_keys) is given.
     type: bool
     default: false
   apply:
