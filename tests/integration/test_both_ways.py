@@ -19,7 +19,7 @@ BRIDGE = {"interfaces": [{"name": "br-both", "type": "linux-bridge", "state": "u
 
 Options = dict[str, Any]
 # What every module may return.
-OF_ANSIBLE = ("changed", "failed", "msg", "diff")
+OF_ANSIBLE = ("changed", "failed", "msg", "diff", "warnings", "deprecations")
 # What is there before, by module: made once, directly.
 THERE: list[tuple[str, Options]] = [
     ("operator", {"package": "kubernetes-nmstate-operator", "wait": True}),
@@ -85,7 +85,7 @@ def results(
 
 def essence(result: dict[str, Any]) -> dict[str, Any]:
     """Without what belongs to the way itself, and to the moment."""
-    left_out = ("invocation", "ansible_facts", "exception", "warnings", "deprecations")
+    left_out = ("invocation", "ansible_facts", "exception")
     return {key: value for key, value in result.items() if key not in left_out}
 
 
