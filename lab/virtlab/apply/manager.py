@@ -56,7 +56,8 @@ class Endpoint:
     at_version: Callable[[Object, str], tuple[Type, Object] | None] | None = None
 
     def form(self, obj: Object, api_version: str) -> tuple[Type, Object] | None:
-        if api_version == self.api_version or self.at_version is None:
+        there = obj.get("apiVersion", self.api_version)
+        if self.at_version is None or there == api_version == self.api_version:
             return self.type, obj
         return self.at_version(obj, api_version)
 
@@ -353,6 +354,26 @@ def _conflict_error(conflicts: dict[Manager, FieldSet]) -> StatusError:
     return StatusError(409, text, "Conflict", causes=causes)
 
 
+def _with_owned(endpoint: Endpoint, merged: Object, pruned: Object, managers: Managers, last: Owned) -> Object:
+    """What was pruned with all that anybody owns added back, each at the version that it is owned in.
+
+    The version of the last application comes first, since a conversion may need what is owned there.
+    """
+    managed: dict[str, FieldSet] = {}
+    for owned in managers.values():
+        managed[owned.api_version] = managed.get(owned.api_version, FieldSet()).union(owned.fields)
+    for version in sorted(managed, key=lambda version: version != last.api_version):
+        whole, rest = endpoint.form(merged, version), endpoint.form(pruned, version)
+        if whole is None or rest is None:
+            continue
+        kind = whole[0]
+        kept = with_named_fields(kind, to_field_set(kind, rest[1])).union(with_named_fields(kind, managed[version]))
+        everything = with_named_fields(kind, to_field_set(kind, whole[1]))
+        pruned = remove_items(kind, whole[1], everything.difference(kept))
+    back = endpoint.form(pruned, last.api_version)
+    return pruned if back is None else back[1]
+
+
 def _pruned(endpoint: Endpoint, merged: Object, managers: Managers, last: Owned | None) -> Object:
     """Without what the applier applied last time, does not apply now, and nobody else owns."""
     if last is None or not last.fields:
@@ -361,13 +382,10 @@ def _pruned(endpoint: Endpoint, merged: Object, managers: Managers, last: Owned 
     if form is None:
         return merged
     kind, whole = form
-    pruned = remove_items(kind, whole, with_named_fields(kind, last.fields))
-    managed = FieldSet()
-    for owned in managers.values():
-        managed = managed.union(owned.fields)
+    pruned = _with_owned(
+        endpoint, whole, remove_items(kind, whole, with_named_fields(kind, last.fields)), managers, last
+    )
     everything = with_named_fields(kind, to_field_set(kind, whole))
-    kept = with_named_fields(kind, to_field_set(kind, pruned)).union(with_named_fields(kind, managed))
-    pruned = remove_items(kind, whole, everything.difference(kept))
     kept = with_named_fields(kind, to_field_set(kind, pruned))
     dangling = everything.difference(kept).intersection(with_named_fields(kind, last.fields))
     pruned = remove_items(kind, whole, dangling)

@@ -103,9 +103,7 @@ LISTS: dict[tuple[str, str], dict[str, Any]] = {
     ("PodStatus", "podIPs"): _map("ip"),
     ("PodStatus", "resourceClaimStatuses"): _MERGED_RETAINING,
     ("ReplicationControllerSpec", "selector"): _ATOMIC_MAP,
-    **{
-        ("ResourcePolicyRule", field): _SET_REPLACED for field in ("apiGroups", "namespaces", "resources", "verbs")
-    },
+    **{("ResourcePolicyRule", field): _SET_REPLACED for field in ("apiGroups", "namespaces", "resources", "verbs")},
     ("ResourceRequirements", "claims"): _map("name", replace=True),
     ("ResourceStatus", "resources"): _map("resourceID", replace=True),
     ("Scheduling", "nodeSelector"): _ATOMIC_MAP,

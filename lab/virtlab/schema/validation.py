@@ -41,9 +41,7 @@ _COMBINED = frozenset({"allOf", "anyOf", "oneOf", "not"})
 _GO_RANGES = {"int32": 2**31, "int64": 2**63}
 
 
-def validate(
-    schema: Schema, obj: Object, *, old: Object | None = None, earlier: Sequence[Cause] = ()
-) -> list[Cause]:
+def validate(schema: Schema, obj: Object, *, old: Object | None = None, earlier: Sequence[Cause] = ()) -> list[Cause]:
     """What is wrong with a custom resource; C(old) on update, C(earlier) what its metadata already drew.
 
     The causes of C(earlier) are not repeated, but they too keep the schema's CEL rules from being tried.

@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -46,22 +46,23 @@ def compare(body: Object, live: Object, manager: str) -> Match:
     fields = owned_fields(live, manager, body["apiVersion"])
     if fields is None:
         # Who declares nothing owns nothing, and the server keeps no entry of that.
-        return Match.DIFFERENT if declared else Match.SAME
+        return Match.DIFFERENT if declared or any(_applied(live, manager)) else Match.SAME
     return _mapping(declared, live, fields, False)
 
 
 def owned_fields(live: Object, manager: str, api_version: str) -> Mapping[str, Any] | None:
     """What C(manager) has applied to the object; None when it has not, or in another version of the API."""
-    for entry in live["metadata"].get("managedFields") or ():
-        if (
-            entry.get("manager") == manager
-            and entry.get("operation") == "Apply"
-            and not entry.get("subresource")
-            and entry.get("apiVersion") == api_version
-        ):
+    for entry in _applied(live, manager):
+        if entry.get("apiVersion") == api_version:
             fields: Mapping[str, Any] = entry.get("fieldsV1") or {}
             return fields
     return None
+
+
+def _applied(live: Object, manager: str) -> Iterator[Mapping[str, Any]]:
+    for entry in live["metadata"].get("managedFields") or ():
+        if entry.get("manager") == manager and entry.get("operation") == "Apply" and not entry.get("subresource"):
+            yield entry
 
 
 def owned_part(live: Any, fields: Mapping[str, Any]) -> Any:

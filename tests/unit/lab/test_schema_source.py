@@ -130,9 +130,7 @@ def test_a_failed_build_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list((tmp_path / "below").iterdir()) == []
 
 
-def test_a_package_that_cannot_be_fetched_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_package_that_cannot_be_fetched_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(command: list[str], **_: Any) -> None:
         raise subprocess.CalledProcessError(1, command, stderr="WARNING: retrying\nERROR: no route to host\n")
 

@@ -239,3 +239,9 @@ def test_who_declares_nothing_of_an_object_that_is_there_needs_nothing() -> None
 def test_who_declares_nothing_any_more_applies_that() -> None:
     ours = live(leaf("f:spec", "f:runStrategy"), spec={"runStrategy": "Halted"})
     assert match(declared(), ours) is DIFFERENT
+
+
+def test_who_declares_nothing_any_more_takes_back_what_was_applied_in_another_version() -> None:
+    found = live(leaf("f:spec", "f:runStrategy"), spec={"runStrategy": "Halted"})
+    found["metadata"]["managedFields"][0]["apiVersion"] = "kubevirt.io/v1alpha3"
+    assert match(declared(), found) is DIFFERENT
