@@ -63,12 +63,22 @@ class Lab:
 
 
 @pytest.fixture(scope="session")
-def _lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def _lab(new_lab: Callable[[], Iterator[Lab]]) -> Iterator[Lab]:
+    yield from new_lab()
+
+
+@pytest.fixture(scope="session")
+def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Iterator[Lab]]:
+    """Starts a lab, and stops it when it is needed no more."""
     pytest.importorskip("virtlab", reason="the lab is not installed")
-    lab = Lab(tmp_path_factory.mktemp("lab"))
-    lab.command("start", "--installed", "--time-factor", "0.02", "--quiet")
-    yield lab
-    lab.command("stop")
+
+    def running() -> Iterator[Lab]:
+        lab = Lab(tmp_path_factory.mktemp("lab"))
+        lab.command("start", "--installed", "--time-factor", "0.02", "--quiet")
+        yield lab
+        lab.command("stop")
+
+    return running
 
 
 @pytest.fixture
