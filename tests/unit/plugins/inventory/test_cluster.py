@@ -219,7 +219,7 @@ def test_options_are_templated_and_decrypted(
 ) -> None:
     (tmp_path / "password").write_text("open sesame")
     vault = ansible(
-        "ansible-vault", "encrypt_string", "--vault-password-file", "password", "--name", "api_key", server.token
+        "ansible-vault", "encrypt_string", "--vault-password-file", "password", "--name", "api_key", "--", server.token
     ).stdout
     text = f"""
 host: "{{{{ lookup('ansible.builtin.env', 'LAB_URL') }}}}"
