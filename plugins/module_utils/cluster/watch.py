@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -77,8 +78,10 @@ class Watch:
         self._closed = True
         response = self._response
         if response is not None:
-            # Only urllib3 2.3 and newer can wake a thread that reads; before, it wakes at the next event or timeout.
-            getattr(response, "shutdown", lambda: None)()
+            # The connection may end at this moment, in the thread that reads.
+            with contextlib.suppress(OSError, RuntimeError, ValueError):
+                # Only urllib3 2.3 and newer can wake a thread that reads; before, the next event or timeout does.
+                getattr(response, "shutdown", lambda: None)()
 
     def __iter__(self) -> Iterator[Event]:
         while not self._over():
@@ -165,7 +168,7 @@ def _lines(response: Any, asked: Asked) -> Iterator[tuple[str, Object]]:
                 if event["type"] == "ERROR":
                     raise _error(asked, event["object"])
                 yield event["type"], event["object"]
-    except (http.HTTPError, ValueError):
+    except (http.HTTPError, OSError, ValueError):
         return
 
 

@@ -279,3 +279,17 @@ def test_threads_share_a_client(client: Client, namespace: str) -> None:
     for thread in threads:
         thread.join(30)
     assert found == [None] * 30
+
+
+def test_a_watch_is_closed_while_its_connection_ends(
+    client: Client, namespace: str, config_map: Callable[..., dict[str, Any]]
+) -> None:
+    client.create(CONFIG_MAP, config_map())
+    watch = client.watch(CONFIG_MAP, namespace, timeout=20)
+    events = iter(watch)
+    while not watch._response:
+        client.create(CONFIG_MAP, config_map(f"n{time.monotonic_ns()}"))
+        next(events)
+    watch._response.close()
+    watch.close()
+    assert list(events) == []
