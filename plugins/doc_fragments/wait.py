@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The virtstack.core founders
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of modules that wait; they are defined in module_utils/cluster/options.py."""
+"""The options of modules that wait; they are defined in module_utils/task.py."""
 
 from __future__ import annotations
 

@@ -46,6 +46,12 @@ class Task:
 
 Run = Callable[[Task], Result]
 
+# The options of modules that wait (plugins/doc_fragments/wait.py); seconds.
+WAIT_OPTIONS: dict[str, dict[str, Any]] = {
+    "wait": {"type": "bool", "default": False},
+    "wait_timeout": {"type": "int", "default": 300},
+}
+
 
 def _no_secrets(params: Mapping[str, Any]) -> set[str]:
     del params

@@ -18,6 +18,7 @@ from typing import Any
 from ansible.module_utils.basic import env_fallback
 
 from ..libraries import yaml
+from ..task import WAIT_OPTIONS as WAIT_OPTIONS
 from ..task import Failure
 
 
@@ -47,11 +48,6 @@ CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
 
 DECLARE_OPTIONS: dict[str, dict[str, Any]] = {
     "force_conflicts": {"type": "bool", "default": False},
-}
-
-WAIT_OPTIONS: dict[str, dict[str, Any]] = {
-    "wait": {"type": "bool", "default": False},
-    "wait_timeout": {"type": "int", "default": 300},
 }
 
 # What one credential (an AWX credential, say) sets together: it is taken from the environment whole or not at all.

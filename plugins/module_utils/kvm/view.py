@@ -1,0 +1,245 @@
+# Copyright (c) 2026 The virtstack.core founders
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A domain's XML as everything here reads it: its devices by their names, its size, its labels. Pure.
+
+A disk or interface that this collection made carries its name as a user alias (C(ua-root)). One that something else
+made is called by what it has: a disk by its target (C(vda)), an interface by its place (C(net0)).
+Format: https://libvirt.org/formatdomain.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from .xml import NAMESPACE, make
+
+ALIAS_PREFIX = "ua-"
+METADATA = f"metadata/{{{NAMESPACE}}}machine"
+
+# Bytes of the units that libvirt writes memory in (https://libvirt.org/formatdomain.html#memory-allocation).
+_UNITS = {
+    "b": 1,
+    "bytes": 1,
+    "KB": 1000,
+    "k": 1024,
+    "KiB": 1024,
+    "MB": 1000**2,
+    "M": 1024**2,
+    "MiB": 1024**2,
+    "GB": 1000**3,
+    "G": 1024**3,
+    "GiB": 1024**3,
+    "TB": 1000**4,
+    "T": 1024**4,
+    "TiB": 1024**4,
+}
+# How the source of a disk is named, by its type.
+_DISK_SOURCES = {"file": "file", "block": "dev", "dir": "dir", "network": "name", "volume": "volume"}
+# How the source of an interface is named, by its type.
+_INTERFACE_SOURCES = {
+    "network": "network",
+    "bridge": "bridge",
+    "direct": "dev",
+    "vdpa": "dev",
+    "vhostuser": "path",
+    "ethernet": "dev",
+}
+
+
+@dataclass(frozen=True)
+class DiskView:
+    """A disk of a domain. C(source) is a path, a device, a volume's or an image's name; None for an empty drive."""
+
+    name: str
+    element: Element
+    target: str
+    bus: str | None
+    device: str
+    type: str
+    source: str | None
+    pool: str | None
+    format: str | None
+    readonly: bool
+    shareable: bool
+    boot_order: int | None
+    serial: str | None
+
+
+@dataclass(frozen=True)
+class InterfaceView:
+    """An interface of a domain. C(source) is the name of the network, bridge or device that it is attached to."""
+
+    name: str
+    element: Element
+    type: str
+    source: str | None
+    portgroup: str | None
+    mac: str | None
+    model: str | None
+    target: str | None
+    link: str
+    boot_order: int | None
+
+
+@dataclass(frozen=True)
+class DomainView:
+    """A domain as its XML has it. Memory is in bytes; C(vcpus) is what the guest starts with."""
+
+    name: str
+    uuid: str | None
+    title: str | None
+    memory: int
+    memory_current: int
+    vcpus: int
+    vcpus_maximum: int
+    topology: Mapping[str, int]
+    cpu_mode: str | None
+    cpu_model: str | None
+    machine_type: str | None
+    architecture: str | None
+    efi: bool
+    tpm: bool
+    disks: tuple[DiskView, ...]
+    interfaces: tuple[InterfaceView, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    agent_channel: bool = False
+
+    def disk(self, name: str) -> DiskView | None:
+        """The disk of that name or target."""
+        return next((disk for disk in self.disks if name in (disk.name, disk.target)), None)
+
+    def interface(self, name: str) -> InterfaceView | None:
+        """The interface of that name."""
+        return next((interface for interface in self.interfaces if interface.name == name), None)
+
+
+def view(domain: Element) -> DomainView:
+    """The view of a domain's XML."""
+    kept = _kept(domain)
+    cpu, vcpu, type_ = domain.find("cpu"), domain.find("vcpu"), domain.find("os/type")
+    maximum = int(vcpu.text or 1) if vcpu is not None else 1
+    loader, os_ = domain.find("os/loader"), domain.find("os")
+    efi = (os_ is not None and os_.get("firmware") == "efi") or (loader is not None and loader.get("type") == "pflash")
+    topology = cpu.find("topology") if cpu is not None else None
+    memory = _bytes(domain.find("memory"))
+    return DomainView(
+        name=_text(domain, "name") or "",
+        uuid=_text(domain, "uuid"),
+        title=_text(domain, "title"),
+        memory=memory,
+        memory_current=_bytes(domain.find("currentMemory")) or memory,
+        vcpus=int(vcpu.get("current") or maximum) if vcpu is not None else maximum,
+        vcpus_maximum=maximum,
+        topology={
+            part: int(topology.get(part) or 1) for part in ("sockets", "cores", "threads") if topology is not None
+        },
+        cpu_mode=cpu.get("mode") if cpu is not None else None,
+        cpu_model=_text(cpu, "model") if cpu is not None else None,
+        machine_type=type_.get("machine") if type_ is not None else None,
+        architecture=type_.get("arch") if type_ is not None else None,
+        efi=efi,
+        tpm=domain.find("devices/tpm") is not None,
+        disks=tuple(_disks(domain)),
+        interfaces=tuple(_interfaces(domain)),
+        labels=kept.get("labels") or {},
+        annotations=kept.get("annotations") or {},
+        agent_channel=any(
+            target.get("name") == "org.qemu.guest_agent.0" for target in domain.findall("devices/channel/target")
+        ),
+    )
+
+
+def device_name(device: Element) -> str | None:
+    """The name that this collection gave to a device, None where it gave none."""
+    alias = device.find("alias")
+    name = alias.get("name") if alias is not None else None
+    return name.removeprefix(ALIAS_PREFIX) if name and name.startswith(ALIAS_PREFIX) else None
+
+
+def _disks(domain: Element) -> Iterator[DiskView]:
+    for element in domain.findall("devices/disk"):
+        type_ = element.get("type") or "file"
+        source, target, driver = element.find("source"), element.find("target"), element.find("driver")
+        place = (target.get("dev") if target is not None else None) or ""
+        yield DiskView(
+            name=device_name(element) or place,
+            element=element,
+            target=place,
+            bus=target.get("bus") if target is not None else None,
+            device=element.get("device") or "disk",
+            type=type_,
+            source=source.get(_DISK_SOURCES.get(type_, "file")) if source is not None else None,
+            pool=source.get("pool") if source is not None else None,
+            format=driver.get("type") if driver is not None else None,
+            readonly=element.find("readonly") is not None,
+            shareable=element.find("shareable") is not None,
+            boot_order=_order(element),
+            serial=_text(element, "serial"),
+        )
+
+
+def _interfaces(domain: Element) -> Iterator[InterfaceView]:
+    for index, element in enumerate(domain.findall("devices/interface")):
+        type_ = element.get("type") or "network"
+        source = element.find("source")
+        yield InterfaceView(
+            name=device_name(element) or f"net{index}",
+            element=element,
+            type=type_,
+            source=source.get(_INTERFACE_SOURCES.get(type_, "network")) if source is not None else None,
+            portgroup=source.get("portgroup") if source is not None else None,
+            mac=_attribute(element, "mac", "address"),
+            model=_attribute(element, "model", "type"),
+            target=_attribute(element, "target", "dev"),
+            link=_attribute(element, "link", "state") or "up",
+            boot_order=_order(element),
+        )
+
+
+def kept_element(labels: Mapping[str, str], annotations: Mapping[str, str]) -> Element:
+    """The element that keeps labels and annotations in a domain's metadata, as one JSON text each."""
+    element = make(f"{{{NAMESPACE}}}machine")
+    for tag, values in (("labels", labels), ("annotations", annotations)):
+        if values:
+            element.append(make(f"{{{NAMESPACE}}}{tag}", json.dumps(dict(values), sort_keys=True)))
+    return element
+
+
+def _kept(domain: Element) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for child in domain.findall(f"{METADATA}/*"):
+        try:
+            values: Any = json.loads(child.text or "{}")
+        except ValueError:
+            # Somebody edited it by hand; what cannot be read is not there.
+            continue
+        if isinstance(values, dict):
+            found[child.tag.rpartition("}")[2]] = {str(key): str(value) for key, value in values.items()}
+    return found
+
+
+def _bytes(element: Element | None) -> int:
+    if element is None:
+        return 0
+    return int(element.text or 0) * _UNITS.get(element.get("unit") or "KiB", 1024)
+
+
+def _text(element: Element, path: str) -> str | None:
+    text = element.findtext(path)
+    return text.strip() if text else None
+
+
+def _attribute(element: Element, path: str, name: str) -> str | None:
+    child = element.find(path)
+    return child.get(name) if child is not None else None
+
+
+def _order(element: Element) -> int | None:
+    order = _attribute(element, "boot", "order")
+    return int(order) if order else None
