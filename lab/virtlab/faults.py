@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-SUBJECTS = ("request", "watch", "import", "schedule", "token")
+SUBJECTS = ("request", "watch", "import", "schedule", "migration", "token")
 EFFECTS = {"request": ("latency", "code", "drop", "slow"), "token": ("lifetime",)}  # the others have one by themselves
 
 
@@ -26,6 +26,7 @@ class Fault:
     watch: C(code) 410 expires the watch, C(drop) cuts it, after C(latency) seconds.
     import: imports whose URL or C(namespace/name) matches C(path) fail with C(message).
     schedule: VMs whose C(namespace/name) matches C(path) cannot be scheduled.
+    migration: live migrations of VMs whose C(namespace/name) matches C(path) fail at their end with C(message).
     token: tokens issued from now on last C(lifetime) seconds.
     """
 
@@ -147,6 +148,13 @@ class Faults:
         if rule is None:
             return None
         return rule.message or "0/3 nodes are available: 3 Insufficient memory."
+
+    def migration_failure(self, name: str) -> str | None:
+        """Why the live migration of the VM C(namespace/name) fails; None when it does not."""
+        rule = self._standing("migration", name)
+        if rule is None:
+            return None
+        return rule.message or "Live migration failed: operation failed: job 'migration out' failed: Unable to write"
 
     def token_lifetime(self) -> int | None:
         """Seconds that tokens issued now last, None for what the request asks."""

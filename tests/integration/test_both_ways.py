@@ -35,6 +35,7 @@ THERE: list[tuple[str, Options]] = [
     ("vm", {"name": "db", "namespace": NAMESPACE, "memory": "64Mi", "run_strategy": "Halted"}),
     ("vm_power", {"name": "db", "namespace": NAMESPACE, "state": "stopped"}),
     ("vm_info", {"namespaces": [NAMESPACE]}),
+    ("vm_migration", {"names": ["db"], "namespace": NAMESPACE, "state": "cancelled"}),
 ]
 # What is asked for then in check mode: changes, removals, mistakes.
 ASKED: list[tuple[str, Options]] = [
@@ -56,6 +57,8 @@ ASKED: list[tuple[str, Options]] = [
     ("vm_power", {"name": "db", "namespace": NAMESPACE, "state": "started"}),
     ("vm_power", {"name": "db", "namespace": NAMESPACE, "state": "paused"}),
     ("vm_info", {"namespaces": [NAMESPACE], "name": "none"}),
+    ("vm_migration", {"name": "db", "namespace": NAMESPACE}),
+    ("vm_migration", {"label_selector": "!none", "namespace": NAMESPACE, "node": "worker-9"}),
 ]
 
 

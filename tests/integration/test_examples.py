@@ -29,6 +29,7 @@ PREPARED: dict[str, list[dict[str, Any]]] = {
     "node_network_policy": [NMSTATE],
     "vm_power": [NAMESPACE, DATABASE],
     "vm_info": [NAMESPACE, DATABASE],
+    "vm_migration": [NAMESPACE, DATABASE],
 }
 
 

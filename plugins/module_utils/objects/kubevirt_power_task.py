@@ -13,7 +13,7 @@ from ..task import Failure, Result, Task
 from .kubevirt import VIRTUAL_MACHINE, VIRTUAL_MACHINE_INSTANCE, at, by_name, printable_status, run_strategy
 from .kubevirt_power import Waiting, Wish, act
 from .kubevirt_status import instance_is_over
-from .kubevirt_task import gathered
+from .kubevirt_task import Key, for_each
 
 
 def power_vms(client: Client, task: Task) -> Result:
@@ -25,8 +25,10 @@ def power_vms(client: Client, task: Task) -> Result:
     if wish.state == "started" and wish.start_paused:
         _warn_of_automatic(task, machines)
 
-    def one(vm: Object) -> Result | Failure:
-        instance = instances.get(vm["metadata"]["name"])
+    by_key = {(params["namespace"], vm["metadata"]["name"]): vm for vm in machines}
+
+    def one(key: Key) -> Result | Failure:
+        vm, instance = by_key[key], instances.get(key[1])
         before = _told(vm, instance)
         try:
             acted = act(client, wish, vm, instance, check_mode=task.check_mode, waiting=waiting)
@@ -42,14 +44,7 @@ def power_vms(client: Client, task: Task) -> Result:
                 result["diff"]["before"] = result["diff"]["after"]
         return result
 
-    outcomes = list(client.in_parallel(one, machines))
-    if params["name"] is not None and isinstance(outcomes[0], Failure):
-        failure = outcomes[0]
-        raise Failure(
-            failure.message, vms=[{**failure.result, "changed": False, "failed": True, "msg": failure.message}]
-        )
-    keys = [(params["namespace"], vm["metadata"]["name"]) for vm in machines]
-    return gathered(keys, outcomes, task.diff)
+    return for_each(client, task, list(by_key), one, single=params["name"] is not None)
 
 
 def _told(vm: Object, instance: Object | None) -> Result:

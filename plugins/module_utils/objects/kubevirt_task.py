@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ..cluster.client import Client
+from ..cluster.client import CONCURRENCY, Client
 from ..cluster.declare import read_many
 from ..cluster.errors import ClusterError
 from ..cluster.resource import Object
@@ -242,6 +242,25 @@ def _many(
     if doubled:
         raise Failure(f"vms: declared twice: {', '.join(doubled)}. Declare each VM once.")
     return gathered(keys, act(keys), task.diff)
+
+
+def for_each(
+    client: Client,
+    task: Task,
+    keys: Sequence[Key],
+    act: Callable[[Key], Result | Failure],
+    *,
+    single: bool,
+    limit: int = CONCURRENCY,
+) -> Result:
+    """C(act) of every machine, C(limit) at a time, and the task's result. With C(single) its failure is the task's."""
+    outcomes = client.in_parallel(act, keys, limit)
+    if single and isinstance(outcomes[0], Failure):
+        failure = outcomes[0]
+        namespace, name = keys[0]
+        known = {"name": name, "namespace": namespace, "changed": False, **failure.result}
+        raise Failure(failure.message, vms=[{**known, "failed": True, "msg": failure.message}])
+    return gathered(keys, outcomes, task.diff)
 
 
 def gathered(keys: Sequence[Key], outcomes: Sequence[Result | Failure], diff: bool) -> Result:

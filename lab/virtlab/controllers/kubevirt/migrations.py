@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from virtlab.controllers.conditions import is_true
+from virtlab.controllers.conditions import find_condition, is_true
 from virtlab.controllers.kubevirt.instance_status import interfaces
 from virtlab.controllers.kubevirt.launchers import launcher_pod
+from virtlab.controllers.kubevirt.migration_policies import POLICIES, configuration, policy_for
 from virtlab.controllers.kubevirt.names import (
     FINAL,
     KUBEVIRTS,
@@ -25,7 +26,7 @@ from virtlab.store import Event
 
 TRANSFER = 6.0  # seconds to copy the memory
 STEP = 0.5  # seconds in each of the short phases
-LIMIT = 5  # migrations at once in the cluster, unless KubeVirt says otherwise
+UNSCHEDULABLE = 300.0  # seconds that a target pod may wait for a node
 HOSTNAME = "kubernetes.io/hostname"
 EVACUATION = "kubevirt.io/evacuationMigration"
 
@@ -52,6 +53,8 @@ def target_pod(vmi: Object, migration: Object, cpu_ratio: int) -> Object:
     metadata["labels"] = {**metadata["labels"], MIGRATION_JOB: migration["metadata"]["uid"]}
     metadata["labels"].pop(NODE_NAME, None)
     metadata["annotations"]["kubevirt.io/migrationJobName"] = migration["metadata"]["name"]
+    # What the machine itself selects wins.
+    pod["spec"]["nodeSelector"] = {**(migration["spec"].get("addedNodeSelector") or {}), **pod["spec"]["nodeSelector"]}
     pod["spec"]["affinity"] = away_from(pod["spec"].get("affinity"), vmi["status"]["nodeName"])
     return pod
 
@@ -99,10 +102,11 @@ class MigrationController(Controller):
                 self.drop_finalizer(MIGRATIONS, migration, MIGRATION_FINALIZER)
             return None
         if vmi is None or phase(vmi) != "Running" or being_deleted(vmi):
-            self._fail(migration, vmi, "source guest is not running")
+            gone = "vmi does not exist." if vmi is None else "vmi shutdown during migration."
+            self._fail(migration, vmi, f"Migration failed {'because ' if vmi is None else ''}{gone}")
             return None
         if being_deleted(migration):
-            self._fail(migration, vmi, "migration was aborted", aborted=True)
+            self._fail(migration, vmi, "Migration failed due to being canceled", aborted=True)
             return None
         finalizers = migration["metadata"].get("finalizers") or []
         if MIGRATION_FINALIZER not in finalizers:
@@ -134,7 +138,7 @@ class MigrationController(Controller):
             self._enter(migration, "Pending")
             return None
         if now == "Pending":
-            if self._running_count() >= self._limit():
+            if not self._has_room(vmi):
                 return None
             if target is None:
                 self.create("pods", target_pod(vmi, migration, 10))
@@ -144,12 +148,16 @@ class MigrationController(Controller):
             self._enter(migration, "Scheduling")
             return None
         if now == "Scheduling":
-            if target is None or not is_true(target, "Ready"):
+            if target is None:
+                self._fail(migration, vmi, "Migration target pod was removed during active migration.")
                 return None
+            if not is_true(target, "Ready"):
+                return self._unschedulable(migration, vmi, target)
+            self.forget(uid, "unschedulable")
             self._enter(migration, "Scheduled")
             return None
         if target is None:
-            self._fail(migration, vmi, "target pod is gone")
+            self._fail(migration, vmi, "Migration target pod was removed during active migration.")
             return None
         order = {"Scheduled": "PreparingTarget", "PreparingTarget": "TargetReady", "TargetReady": "Running"}
         wait = self.remaining(uid, now, TRANSFER if now == "Running" else STEP)
@@ -163,7 +171,11 @@ class MigrationController(Controller):
                 text = "VirtualMachineInstance is migrating."
                 self.event(vmi, "Migrating", text, component="virt-handler")
             vmi = self.write_status(VMIS, vmi, {**vmi["status"], "migrationState": state})
-            self._enter(migration, order[now], state)
+            self._enter(migration, order[now])
+            return None
+        broken = self.cluster.faults.migration_failure(f"{vmi['metadata']['namespace']}/{vmi['metadata']['name']}")
+        if broken is not None:
+            self._fail(migration, vmi, "source node reported migration failed", reason=broken)
             return None
         self._complete(migration, vmi, target, state)
         return None
@@ -171,12 +183,12 @@ class MigrationController(Controller):
     def _state(self, migration: Object, vmi: Object, target: Object) -> Object:
         old = vmi["status"].get("migrationState") or {}
         if old.get("migrationUid") != migration["metadata"]["uid"]:
-            old = {}
+            old = self._configured(vmi)
         return {
             **old,
             "migrationUid": migration["metadata"]["uid"],
             "mode": "PreCopy",
-            "sourceNode": vmi["status"].get("nodeName", "") if not old else old.get("sourceNode", ""),
+            "sourceNode": old.get("sourceNode") or vmi["status"].get("nodeName", ""),
             "targetNode": target["spec"].get("nodeName", ""),
             "targetPod": target["metadata"]["name"],
             "targetNodeAddress": (target.get("status") or {}).get("podIP", ""),
@@ -207,7 +219,10 @@ class MigrationController(Controller):
             if pod is not None and pod["metadata"]["uid"] != target["metadata"]["uid"] and not being_deleted(pod):
                 self.delete("pods", pod["metadata"]["namespace"], pod["metadata"]["name"])
 
-    def _fail(self, migration: Object, vmi: Object | None, why: str, *, aborted: bool = False) -> None:
+    def _fail(
+        self, migration: Object, vmi: Object | None, why: str, *, aborted: bool = False, reason: str = ""
+    ) -> None:
+        """End the migration; the instance keeps C(reason), or C(why)."""
         stamp = self.cluster.clock.stamp()
         state = dict(((vmi or {}).get("status") or {}).get("migrationState") or {})
         mine = state.get("migrationUid") == migration["metadata"]["uid"]
@@ -216,15 +231,19 @@ class MigrationController(Controller):
             if target is not None:
                 self.delete("pods", target["metadata"]["namespace"], target["metadata"]["name"])
             if mine:
-                state.update(failed=True, completed=True, endTimestamp=stamp, failureReason=why)
+                state.update(failed=True, completed=True, endTimestamp=stamp, failureReason=reason or why)
                 if aborted:
                     state.update(abortRequested=True, abortStatus="Succeeded")
                 self.write_status(VMIS, vmi, {**vmi["status"], "migrationState": state})
-        self._enter(migration, "Failed", state if mine else None)
+        self._enter(migration, "Failed", state if mine else None, aborted=aborted)
+        self.forget(migration["metadata"]["uid"], "unschedulable")
         self.event(migration, "FailedMigration", why, warning=True, component="virtualmachine-controller")
 
-    def _enter(self, migration: Object, wanted: str, state: Object | None = None) -> None:
+    def _enter(self, migration: Object, wanted: str, state: Object | None = None, *, aborted: bool = False) -> None:
         status = dict(migration.get("status") or {})
+        if aborted:
+            asked = {"type": "migrationAbortRequested", "status": "True", "lastProbeTime": self.cluster.clock.stamp()}
+            status["conditions"] = [*(status.get("conditions") or ()), {**asked, "lastTransitionTime": None}]
         moment = {"phase": wanted, "phaseTransitionTimestamp": self.cluster.clock.stamp()}
         status["phase"] = wanted
         status["phaseTransitionTimestamps"] = [*(status.get("phaseTransitionTimestamps") or ()), moment]
@@ -232,14 +251,52 @@ class MigrationController(Controller):
             status["migrationState"] = state
         self.write_status(MIGRATIONS, migration, status)
 
-    def _running_count(self) -> int:
-        return sum(phase(item) not in ("", "Pending", *FINAL) for item in self.list(MIGRATIONS))
+    def _unschedulable(self, migration: Object, vmi: Object, target: Object) -> float | None:
+        """A target that no node takes is given up after a while."""
+        uid = migration["metadata"]["uid"]
+        scheduled = find_condition(target, "PodScheduled") or {}
+        if scheduled.get("status") != "False":
+            return None
+        place = f"{vmi['metadata']['namespace']}/{vmi['metadata']['name']}"
+        if ("told", uid) not in self._since:
+            self._since["told", uid] = 0.0
+            text = f"Migration target pod for VMI [{place}] is currently unschedulable."
+            component = "virtualmachine-controller"
+            self.event(migration, "migrationTargetPodUnschedulable", text, warning=True, component=component)
+        wait = self.remaining(uid, "unschedulable", UNSCHEDULABLE)
+        if not wait:
+            pod = target["metadata"]
+            self.delete("pods", pod["namespace"], pod["name"])
+            text = f"unschedulable pod {pod['namespace']}/{pod['name']} timeout period exceeded"
+            self.event(migration, "SuccessfulDelete", text, component="virtualmachine-controller")
+        return wait or None
 
-    def _limit(self) -> int:
+    def _has_room(self, vmi: Object) -> bool:
+        """Do the limits of the cluster and of the instance's node allow another migration?"""
+        running = [item for item in self.list(MIGRATIONS) if phase(item) not in ("", "Pending", *FINAL)]
+        config = configuration(self._configuration(), None)
+        if len(running) >= int(config["parallelMigrationsPerCluster"]):
+            return False
+        node = vmi["status"].get("nodeName")
+        movers = (self.find(VMIS, item["metadata"]["namespace"], item["spec"].get("vmiName", "")) for item in running)
+        outbound = sum(((mover or {}).get("status") or {}).get("nodeName") == node for mover in movers)
+        return bool(outbound < int(config["parallelOutboundMigrationsPerNode"]))
+
+    def _configuration(self) -> Object:
         for kubevirt in self.list(KUBEVIRTS):
-            config = (kubevirt["spec"].get("configuration") or {}).get("migrations") or {}
-            return int(config.get("parallelMigrationsPerCluster") or LIMIT)
-        return LIMIT
+            found: Object = (kubevirt["spec"].get("configuration") or {}).get("migrations") or {}
+            return found
+        return {}
+
+    def _configured(self, vmi: Object) -> Object:
+        """The beginning of a migration's state: how it is to be done, and by which policy."""
+        namespace = self.find("namespaces", None, vmi["metadata"]["namespace"]) or {"metadata": {}}
+        labels = (vmi["metadata"].get("labels") or {}, namespace["metadata"].get("labels") or {})
+        policy = policy_for(self.list(POLICIES), *labels)
+        state: Object = {"migrationConfiguration": configuration(self._configuration(), policy)}
+        if policy is not None:
+            state["migrationPolicyName"] = policy["metadata"]["name"]
+        return state
 
 
 class EvacuationController(Controller):
