@@ -31,6 +31,7 @@ attributes:
     support: full
     description: Shows the node of the guest before and after. Without O(wait) the node after is what was asked for.
 seealso:
+  - module: virtstack.core.migration_policy
   - module: virtstack.core.vm_power
 options:
   name:

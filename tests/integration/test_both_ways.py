@@ -36,6 +36,7 @@ THERE: list[tuple[str, Options]] = [
     ("vm_power", {"name": "db", "namespace": NAMESPACE, "state": "stopped"}),
     ("vm_info", {"namespaces": [NAMESPACE]}),
     ("vm_migration", {"names": ["db"], "namespace": NAMESPACE, "state": "cancelled"}),
+    ("migration_policy", {"name": "both-ways", "vm_selector": {"app": "both-ways"}, "allow_post_copy": True}),
 ]
 # What is asked for then in check mode: changes, removals, mistakes.
 ASKED: list[tuple[str, Options]] = [
@@ -59,6 +60,8 @@ ASKED: list[tuple[str, Options]] = [
     ("vm_info", {"namespaces": [NAMESPACE], "name": "none"}),
     ("vm_migration", {"name": "db", "namespace": NAMESPACE}),
     ("vm_migration", {"label_selector": "!none", "namespace": NAMESPACE, "node": "worker-9"}),
+    ("migration_policy", {"name": "both-ways", "bandwidth_per_migration": "32Mi", "resolve": True}),
+    ("migration_policy", {"name": "both-ways", "bandwidth_per_migration": "32"}),
 ]
 
 

@@ -15,6 +15,7 @@ from ..cluster.client import CONCURRENCY, Client
 from ..cluster.errors import ClusterError, Denied, Forbidden, Invalid
 from ..cluster.resource import Object
 from ..cluster.wait import LATE, Related, WaitFailed, wait
+from ..known import known
 from ..task import Failure, Result, Task
 from . import kubevirt_migration as migration
 from .core import NODE, POD
@@ -99,8 +100,8 @@ def _nodes(client: Client, params: Mapping[str, Any]) -> dict[str, Object]:
             continue
         node = client.get(NODE, name)
         if node is None:
-            known = ", ".join(sorted(item["metadata"]["name"] for item in client.list(NODE).items))
-            raise Failure(f"{option}: there is no node {name}. The cluster has: {known}.")
+            there = ", ".join(sorted(item["metadata"]["name"] for item in client.list(NODE).items))
+            raise Failure(f"{option}: there is no node {name}. The cluster has: {there}.")
         found[name] = node
     return found
 
@@ -194,8 +195,7 @@ def _moved(client: Client, policy: Policy, told: Result, key: Key, found: Found)
         status = printable_status(found.machines[key]) if key in found.machines else ""
         seen = f" (status {status})" if status and instance is None else ""
         raise Failure(f"Cannot migrate {key[0]}/{key[1]}: {why.rstrip('.')}{seen}.")
-    assert instance is not None
-    made = _start(client, policy, instance)
+    made = _start(client, policy, known(instance))
     told = {**told, "action": "started", "changed": True, "migration": made["metadata"]["name"]}
     if policy.diff:
         before = {"name": key[1], "node": told["source_node"]}
