@@ -41,11 +41,15 @@ def examples(module: str) -> list[dict[str, Any]]:
     return tasks
 
 
+def waits(module: str) -> bool:
+    """Whether a module has the options of those that wait."""
+    return "**WAIT_OPTIONS" in (REPOSITORY / "plugins" / "modules" / f"{module}.py").read_text()
+
+
 def playbook(path: Path, tasks: list[dict[str, Any]]) -> Path:
     # Short waits, so that an example that does not come to its end says so before the test's own time is over.
     names = {key for task in tasks for key in task if key.startswith("virtstack.core.")}
-    waiting = {name: {"wait_timeout": 90} for name in sorted(names - {"virtstack.core.network_attachment"})}
-    waiting = {name: options for name, options in waiting.items() if not name.endswith("_info")}
+    waiting = {name: {"wait_timeout": 90} for name in sorted(names) if waits(name.rpartition(".")[2])}
     play = {"hosts": "localhost", "gather_facts": False, "module_defaults": waiting, "tasks": tasks}
     path.write_text(yaml.safe_dump([play], sort_keys=False))
     return path
