@@ -37,6 +37,12 @@ except ImportError as error:
     urllib3 = http_errors = HTTPHeaderDict = create_urllib3_context = Configuration = RESTClientObject = None
     ConfigException = kube_config = load_incluster_config = load_kube_config = load_kube_config_from_dict = None
 
+try:
+    # It comes with the kubernetes client, too; only streams need it.
+    import websocket
+except ImportError:
+    websocket = None  # type: ignore[assignment,unused-ignore]
+
 __all__ = [
     "MISSING",
     "ConfigException",
@@ -51,6 +57,7 @@ __all__ = [
     "load_kube_config_from_dict",
     "missing",
     "urllib3",
+    "websocket",
     "yaml",
 ]
 

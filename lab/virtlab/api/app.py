@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDict
 
-from virtlab.api import control, crud, discovery, errors, lists, misbehaviour, negotiation, protobuf, scale
+from virtlab.api import control, crud, discovery, errors, lists, misbehaviour, negotiation, protobuf, scale, streams
 from virtlab.api.crud import Request, Result
 from virtlab.api.forms import entry_encoder, listed, marker, shown
 from virtlab.api.paths import Target, parse
@@ -185,7 +185,14 @@ class Server:
             request.headers,
             user,
         )
-        return self._stamped(_answered(chosen.handler(call)))
+        answer = chosen.handler(call)
+        if answer.later is not None:
+            answer = await answer.later()
+        if answer.stream is not None:
+            return await streams.serve(request, answer.stream)
+        if answer.chunks is not None:
+            return await streams.send(request, answer.chunks)
+        return self._stamped(_answered(answer))
 
 
 def _has_route(asked: Request, method: str) -> bool:

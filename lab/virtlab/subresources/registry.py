@@ -7,7 +7,7 @@ or C(expand-vm-spec.subresources.kubevirt.io). The resource C(*) holds actions o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from virtlab.status import bad_request
 
 if TYPE_CHECKING:
     from virtlab.cluster import Cluster
+    from virtlab.subresources.kubevirt.backends import Pipe
 
 ANY = "*"
 
@@ -57,13 +58,23 @@ class Call:
         return "All" in self.query.get("dryRun", "")
 
 
+Opener = Callable[[], "Awaitable[Pipe]"]
+
+
 @dataclass(frozen=True)
 class Answer:
-    """C(body): an object (sent as JSON), text (as plain text), or None (empty)."""
+    """C(body): an object (sent as JSON), text (as plain text), or None (empty).
+
+    C(stream) opens what the client is connected with over WebSocket; C(later) makes an answer that takes its time;
+    C(chunks) is a text that grows while it is sent.
+    """
 
     status: int = 200
     body: Any = None
     content_type: str | None = None
+    stream: Opener | None = None
+    later: Callable[[], Awaitable[Answer]] | None = None
+    chunks: AsyncIterator[bytes] | None = None
 
 
 Handler = Callable[[Call], Answer]

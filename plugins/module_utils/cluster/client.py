@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import datetime
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -20,6 +20,7 @@ from .credentials import sources
 from .errors import AlreadyExists, Asked, ClusterError, Expired, Forbidden, NotFound, NotServed, Unreachable
 from .options import Connection, connection
 from .resource import Object, Resource
+from .stream import Stream
 from .transport import Transport
 from .watch import Watch
 
@@ -276,6 +277,25 @@ class Client:
             accept="*/*",
             repeatable=dry_run,
         ).body
+
+    def stream(self, resource: Resource, name: str, namespace: str | None, subresource: str) -> Stream:
+        """Open a stream of bytes, such as C(console) or C(portforward/22/tcp) of an instance; the caller closes it."""
+        asked = Asked("open", resource, name, namespace, subresource)
+        return self._transport.connect(asked, resource.path(name, namespace, subresource))
+
+    def content(
+        self, resource: Resource, name: str, namespace: str | None, subresource: str, *, accept: str, **query: Any
+    ) -> bytes:
+        """What a subresource answers to a GET, as it came: a picture, a log."""
+        asked = Asked("read", resource, name, namespace, subresource)
+        return self._transport.read(asked, resource.path(name, namespace, subresource), query, accept)
+
+    def lines(
+        self, resource: Resource, name: str, namespace: str | None, subresource: str, *, timeout: float, **query: Any
+    ) -> Generator[bytes, None, None]:
+        """What a subresource answers, in pieces as they come. Raises TimeoutError after that many silent seconds."""
+        asked = Asked("follow", resource, name, namespace, subresource)
+        return self._transport.pieces(asked, resource.path(name, namespace, subresource), query, timeout)
 
     def watch(
         self,

@@ -36,8 +36,9 @@ class Asked:
         return f"{what} {place}".rstrip()
 
     def __str__(self) -> str:
-        action = self.subresource if self.verb == "call" and self.subresource else self.verb
-        return f"{action} {self.target}"
+        if self.subresource is None:
+            return f"{self.verb} {self.target}"
+        return f"{self.subresource if self.verb == 'call' else f'{self.verb} {self.subresource} of'} {self.target}"
 
 
 class ClusterError(Failure):

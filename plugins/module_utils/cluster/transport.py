@@ -15,7 +15,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -25,6 +25,7 @@ from ..libraries import urllib3
 from .credentials import Session
 from .errors import Asked, ClusterError, Unauthorized, Unavailable, Unreachable, refusal
 from .options import Connection
+from .stream import Stream
 
 CONNECT_TIMEOUT = 10.0
 _FIRST_DELAY = 0.2
@@ -88,6 +89,32 @@ class Transport:
     ) -> urllib3.BaseHTTPResponse:
         """Open a watch. C(read_timeout) is the longest silence in seconds. The caller closes the response."""
         return self._answered(asked, "GET", path, query, None, {"Accept": "application/json"}, True, read_timeout)
+
+    def read(self, asked: Asked, path: str, query: Mapping[str, Any], accept: str) -> bytes:
+        """What a GET answers, as it came."""
+        return bytes(self._answered(asked, "GET", path, query, None, {"Accept": accept}, True, None).data)
+
+    def pieces(self, asked: Asked, path: str, query: Mapping[str, Any], silence: float) -> Generator[bytes, None, None]:
+        """What a GET answers, in pieces as they come. Raises TimeoutError after C(silence) seconds without one."""
+        response = self._answered(asked, "GET", path, query, None, {"Accept": "*/*"}, True, silence)
+        try:
+            yield from response.stream(None, decode_content=True)
+        except http.ReadTimeoutError:
+            raise TimeoutError from None
+        except http.HTTPError as error:
+            raise _unreachable(asked, self.host, error, silence) from error
+        finally:
+            response.close()
+
+    def connect(self, asked: Asked, path: str) -> Stream:
+        """Open a stream of bytes over WebSocket, which the caller closes. Raises ClusterError."""
+        seconds = min(self._connection.request_timeout, self._deadline - time.monotonic())
+        session = self._session
+        try:
+            return Stream(asked, session, path, seconds)
+        except Unauthorized:
+            self._renew(session)
+            return Stream(asked, self._session, path, seconds)
 
     def _answered(
         self,

@@ -14,6 +14,7 @@ from virtlab.schema.quantity import parse
 
 OVERHEAD = 218 * 2**20  # bytes, of virt-launcher and QEMU; with 8 MiB a vCPU
 PER_CPU = 8 * 2**20
+CONSOLE_LOG = "guest-console-log"
 SCHEDULABLE = {"kubevirt.io/schedulable": "true"}
 
 
@@ -60,6 +61,12 @@ def _networks(spec: Object) -> str | None:
     return orjson.dumps(chosen).decode() if chosen else None
 
 
+def _logs_console(spec: Object) -> bool:
+    """Whether what the serial console says can be read as the log of a container; it can unless it is turned off."""
+    devices = spec["domain"].get("devices") or {}
+    return devices.get("autoattachSerialConsole") is not False and devices.get("logSerialConsole") is not False
+
+
 def launcher_pod(vmi: Object, cpu_ratio: int = 10) -> Object:
     """The pod in which the instance is to run."""
     metadata, spec = vmi["metadata"], vmi["spec"]
@@ -100,6 +107,10 @@ def launcher_pod(vmi: Object, cpu_ratio: int = 10) -> Object:
             if claim_name(volume)
         ],
     }
+    if _logs_console(spec):
+        pod["initContainers"] = [
+            {"name": CONSOLE_LOG, "image": LAUNCHER_IMAGE, "command": ["/usr/bin/virt-tail"], "restartPolicy": "Always"}
+        ]
     for field in ("affinity", "tolerations", "priorityClassName", "schedulerName"):
         if spec.get(field):
             pod[field] = spec[field]

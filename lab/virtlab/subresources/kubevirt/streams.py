@@ -1,16 +1,17 @@
 """console, VNC, USB redirection, vsock and port forwarding: streams over WebSocket.
 
-The checks come before the stream; behind them is a backend, which the lab's guests do not have: a well-formed request
-gets what the real server answers when it cannot reach it.
+The checks come before the stream; behind them is the backend of real guests. Played guests have none: a well-formed
+request for one gets what the real server answers when it cannot reach it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from virtlab.admission.webhook import at
 from virtlab.resource import Object
-from virtlab.status import bad_request
+from virtlab.status import StatusError, bad_request
+from virtlab.subresources.kubevirt.backends import Backend, Pipe, backend_of
 from virtlab.subresources.kubevirt.request import (
     INSTANCE_NOT_RUNNING,
     condition,
@@ -37,9 +38,31 @@ def _must_run(vmi: Object) -> None:
         raise bad_request(INSTANCE_NOT_RUNNING)
 
 
-def _handler_unreachable(vmi: Object) -> Exception:
+def _handler_unreachable(vmi: Object) -> StatusError:
     node = at(vmi, "status", "nodeName") or ""
     return internal_error(f"Can't connect to websocket: dial tcp {node}:{HANDLER_PORT}: {REFUSED}")
+
+
+def _backend(call: Call, vmi: Object) -> Backend:
+    """Raises what the real server answers where virt-handler cannot be reached, which played guests have none of."""
+    backend = backend_of(call.cluster)
+    if backend is None:
+        raise _handler_unreachable(vmi)
+    return backend
+
+
+def _stream(open_pipe: Callable[[], Awaitable[Pipe]], failed: Callable[[OSError], StatusError]) -> Answer:
+    async def opener() -> Pipe:
+        try:
+            return await open_pipe()
+        except OSError as error:
+            raise failed(error) from error
+
+    return Answer(stream=opener)
+
+
+def _not_connected(error: OSError) -> StatusError:
+    return internal_error(f"Can't connect to websocket: {error.strerror or error}")
 
 
 @on_instance("console", "GET")
@@ -50,7 +73,8 @@ def console(call: Call) -> Answer:
     if phase(vmi) == "Failed":
         raise instance_conflict(call, "VMI is in failed status")
     _must_run(vmi)
-    raise _handler_unreachable(vmi)
+    backend = _backend(call, vmi)
+    return _stream(lambda: backend.console(vmi), _not_connected)
 
 
 def _display(call: Call) -> Object:
@@ -63,12 +87,23 @@ def _display(call: Call) -> Object:
 
 @on_instance("vnc", "GET")
 def vnc(call: Call) -> Answer:
-    raise _handler_unreachable(_display(call))
+    vmi = _display(call)
+    backend = _backend(call, vmi)
+    return _stream(lambda: backend.vnc(vmi), _not_connected)
 
 
 @on_instance("vnc/screenshot", "GET")
 def screenshot(call: Call) -> Answer:
-    raise _handler_unreachable(_display(call))
+    vmi = _display(call)
+    backend = _backend(call, vmi)
+
+    async def taken() -> Answer:
+        try:
+            return Answer(200, await backend.screenshot(vmi), "image/png")
+        except OSError as error:
+            raise _not_connected(error) from error
+
+    return Answer(later=taken)
 
 
 @on_instance("usbredir", "GET")
@@ -99,9 +134,22 @@ def _forward(call: Call, fetch: Callable[[Call], Object]) -> Answer:
     if not interfaces:
         raise bad_request("no network interfaces are present")
     port, _, protocol = call.action.removeprefix("portforward/").partition("/")
+    protocol = protocol or "tcp"
+    if not port.isdecimal():
+        raise bad_request(f'failed to parse port: strconv.Atoi: parsing "{port}": invalid syntax')
     address = interfaces[0].get("ipAddress") or ""
     host = f"[{address}]" if ":" in address else address
-    raise internal_error(f"dialing VM: dial {protocol or 'tcp'} {host}:{port}: {REFUSED}")
+
+    def not_dialed(reason: str) -> StatusError:
+        return internal_error(f"dialing VM: dial {protocol} {host}:{port}: {reason}")
+
+    backend = backend_of(call.cluster)
+    if backend is None:
+        raise not_dialed(REFUSED)
+    return _stream(
+        lambda: backend.dial(vmi, int(port), protocol),
+        lambda error: not_dialed(f"connect: {(error.strerror or str(error)).lower()}"),
+    )
 
 
 @on_instance("portforward/*", "GET")
