@@ -263,8 +263,15 @@ def for_each(
     return gathered(keys, outcomes, task.diff)
 
 
-def gathered(keys: Sequence[Key], outcomes: Sequence[Result | Failure], diff: bool) -> Result:
-    """The result of a task for many VMs. Raises Failure, with all results, when one of them failed."""
+def gathered(
+    keys: Sequence[Key],
+    outcomes: Sequence[Result | Failure],
+    diff: bool,
+    *,
+    noun: str = "virtual machines",
+    under: str = "vms",
+) -> Result:
+    """The result of a task for many objects. Raises Failure, with all results, when one of them failed."""
     results: list[Result] = []
     failures: list[str] = []
     for (namespace, name), outcome in zip(keys, outcomes, strict=True):
@@ -276,11 +283,11 @@ def gathered(keys: Sequence[Key], outcomes: Sequence[Result | Failure], diff: bo
         else:
             results.append(outcome)
     diffs = [result.pop("diff") for result in results if "diff" in result]
-    result: Result = {"changed": any(item["changed"] for item in results), "vms": results}
+    result: Result = {"changed": any(item["changed"] for item in results), under: results}
     if diff:
         result["diff"] = [item for item in diffs if item["before"] != item["after"]]
     if failures:
         told = "\n".join(failures[:_SPELLED_OUT])
         more = f"\nand {len(failures) - _SPELLED_OUT} more" if len(failures) > _SPELLED_OUT else ""
-        raise Failure(f"{len(failures)} of {len(results)} virtual machines failed:\n{told}{more}", **result)
+        raise Failure(f"{len(failures)} of {len(results)} {noun} failed:\n{told}{more}", **result)
     return result
