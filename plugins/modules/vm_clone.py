@@ -30,7 +30,6 @@ attributes:
     description: Shows the clone objects before and after.
 seealso:
   - module: virtstack.core.vm_snapshot
-  - module: virtstack.core.data_volume
 options:
   name:
     description: Name of the clone object. The default is V(clone-) and the name of the target.

@@ -22,6 +22,7 @@ ON_AN_EMPTY_LAB = ("operator",)
 NAMESPACE = {"virtstack.core.namespace": {"name": "prod"}}
 NMSTATE = {"virtstack.core.operator": {"package": "kubernetes-nmstate-operator", "wait": True}}
 DATABASE = {"virtstack.core.vm": {"name": "db", "namespace": "prod", "memory": "64Mi", "wait": True}}
+SNAPSHOT = {"virtstack.core.vm_snapshot": {"name": "before-upgrade", "namespace": "prod", "vm": "db", "wait": True}}
 EMPTIED = {"virtstack.core.namespace": {"name": "prod", "state": "absent", "delete_contents": True, "wait": True}}
 # What has to be there before the first example of a module.
 PREPARED: dict[str, list[dict[str, Any]]] = {
@@ -29,6 +30,10 @@ PREPARED: dict[str, list[dict[str, Any]]] = {
     "node_network_policy": [NMSTATE],
     "vm_power": [NAMESPACE, DATABASE],
     "vm_info": [NAMESPACE, DATABASE],
+    "vm_snapshot": [NAMESPACE, DATABASE],
+    "vm_snapshot_info": [NAMESPACE, DATABASE, SNAPSHOT],
+    "vm_restore": [NAMESPACE, DATABASE, SNAPSHOT],
+    "vm_clone": [NAMESPACE, DATABASE],
     "vm_migration": [NAMESPACE, DATABASE],
 }
 
