@@ -10,16 +10,17 @@ from __future__ import annotations
 
 try:
     import libvirt
+    import libvirt_qemu
 
     MISSING: str | None = None
 except ImportError as error:
-    libvirt = None
+    libvirt = libvirt_qemu = None
     MISSING = str(error)
 else:
     # Without a handler of ours libvirt prints every error to stderr, also those that are expected.
     libvirt.registerErrorHandler(lambda *_error: None, None)
 
-__all__ = ["MISSING", "libvirt", "missing"]
+__all__ = ["MISSING", "libvirt", "libvirt_qemu", "missing"]
 
 
 def missing() -> str | None:
