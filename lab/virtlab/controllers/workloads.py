@@ -114,8 +114,12 @@ class DaemonSetController(_PodOwner):
         if owner is None or being_deleted(owner):
             return None
         spec = owner["spec"]["template"]["spec"]
-        wanted = {node["metadata"]["name"] for node in self.list("nodes") if _runs_on(spec, node)}
         have = {pod["spec"].get("nodeName", ""): pod for pod in self.pods_of(owner)}
+        wanted = {
+            node["metadata"]["name"]
+            for node in self.list("nodes")
+            if _runs_on(spec, node, is_there=node["metadata"]["name"] in have)
+        }
         for node in sorted(wanted - have.keys()):
             pod = pod_from(owner["spec"]["template"], owner, generate=f"{key[1]}-")
             pod["spec"] = {**pod["spec"], "nodeName": node}
@@ -138,12 +142,12 @@ class DaemonSetController(_PodOwner):
         return None
 
 
-def _runs_on(spec: Object, node: Object) -> bool:
-    """Daemon pods tolerate a cordoned node."""
+def _runs_on(spec: Object, node: Object, *, is_there: bool) -> bool:
+    """Daemon pods tolerate a cordoned node, and one that is there goes for no taint but one with NoExecute."""
     taints = [
         taint
         for taint in (node.get("spec") or {}).get("taints") or ()
-        if taint["key"] != "node.kubernetes.io/unschedulable"
+        if taint["key"] != "node.kubernetes.io/unschedulable" and not (is_there and taint["effect"] == "NoSchedule")
     ]
     return selects(spec, node) and all(tolerates(spec, taint) for taint in taints)
 
