@@ -19,6 +19,7 @@ from virtlab.catalog import Catalog
 from virtlab.clock import Clock
 from virtlab.cluster import Cluster
 from virtlab.controllers.runtime import Controller, Manager
+from virtlab.datapath.volumes import Volumes
 from virtlab.operation import ADMIN
 from virtlab.schema.source import open_schemas
 from virtlab.state import State
@@ -59,6 +60,7 @@ def assemble(state: State) -> tuple[Cluster, Manager]:
         seed=settings.seed,
     )
     cluster.ca_certificate = state.authority.pem
+    cluster.volumes = Volumes(state.storage)
     cluster.authorizer = Authorizer(cluster.store)
     keys = TokenAuthority(state.secret("service-account.key", generate_key().decode()).encode(), clock=cluster.clock)
     cluster.authenticator = Authenticator(cluster, keys, {state.admin_token: ADMIN})

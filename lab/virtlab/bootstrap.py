@@ -16,6 +16,7 @@ NAMESPACES = (
     "kube-system",
     "openshift",
     "openshift-config",
+    "openshift-config-managed",
     "openshift-marketplace",
     "openshift-monitoring",
     "openshift-operator-lifecycle-manager",
@@ -32,6 +33,10 @@ def fill(cluster: Cluster) -> None:
         _ensure(cluster, f"{obj['kind'].lower()}s.rbac.authorization.k8s.io", obj)
     for qualified, obj in initial_objects():
         _ensure(cluster, qualified, obj)
+    if cluster.ca_certificate:
+        # What verifies the routes of a cluster; in the lab one authority signs for all but exports.
+        metadata = {"name": "default-ingress-cert", "namespace": "openshift-config-managed"}
+        _ensure(cluster, "configmaps", {"metadata": metadata, "data": {"ca-bundle.crt": cluster.ca_certificate}})
 
 
 def _ensure(cluster: Cluster, qualified: str, obj: Object) -> None:

@@ -58,8 +58,9 @@ def _name(common_name: str, *organizations: str) -> x509.Name:
 class Authority:
     """Certificates and keys in one directory, made when they are first asked for and kept then."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, name: str = "virtlab-ca") -> None:
         self.directory = directory
+        self._name = name
         self.certificate_file = directory / "ca.crt"
         self._key_file = directory / "ca.key"
         if not self.certificate_file.exists():
@@ -67,7 +68,7 @@ class Authority:
 
     def _found(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = _name("virtlab-ca")
+        subject = _name(self._name)
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         certificate = (
             _builder(subject, subject, key.public_key())
@@ -91,6 +92,18 @@ class Authority:
             alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in ADDRESSES]
             self._sign(_name("kube-apiserver"), certificate, key, ExtendedKeyUsageOID.SERVER_AUTH, alternatives)
         return certificate, key
+
+    def serving_context(self, name: str, *hosts: str) -> ssl.SSLContext:
+        """TLS of a server of that name on this machine; it is certified as each of C(hosts) as well."""
+        certificate, key = self.directory / f"serving-{name}.crt", self.directory / f"serving-{name}.key"
+        if not certificate.exists():
+            alternatives: list[x509.GeneralName] = [x509.DNSName(host) for host in ("localhost", *hosts)]
+            alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in ADDRESSES]
+            self._sign(_name(name), certificate, key, ExtendedKeyUsageOID.SERVER_AUTH, alternatives)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(certificate, key)
+        return context
 
     def client_files(self, name: str, *groups: str) -> tuple[Path, Path]:
         """Certificate and key of a user, whose groups are the subject's organizations."""

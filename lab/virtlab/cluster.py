@@ -28,6 +28,7 @@ from virtlab.writes import Write
 if TYPE_CHECKING:
     from virtlab.auth.authentication import Authenticator
     from virtlab.auth.rbac import Authorizer
+    from virtlab.datapath.volumes import Volumes
     from virtlab.schema.cache import Schemas
 
 Warnings = list[str]
@@ -39,6 +40,7 @@ class Cluster:
     authenticator: Authenticator
     authorizer: Authorizer
     ca_certificate: str = ""  # PEM, as kube-root-ca.crt carries it
+    volumes: Volumes | None = None  # the bytes of volumes; None where they are played
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from virtlab import installation
 from virtlab.api.app import BODY_LIMIT, Server
 from virtlab.assembly import assemble
 from virtlab.cluster import Cluster
+from virtlab.datapath.sites import Sites
 from virtlab.state import State
 
 log = logging.getLogger(__name__)
@@ -58,10 +59,11 @@ def serve(directory: Path, ready: Callable[[], None], *, install: bool = False) 
     settings.port = listener.getsockname()[1]
     state.settings = settings
     state.write_kubeconfig()
-    asyncio.run(_run(state, listener, ready, install))
+    sites = Sites.open(state)
+    asyncio.run(_run(state, listener, sites, ready, install))
 
 
-async def _run(state: State, listener: socket.socket, ready: Callable[[], None], install: bool) -> None:
+async def _run(state: State, listener: socket.socket, sites: Sites, ready: Callable[[], None], install: bool) -> None:
     try:
         cluster, manager = assemble(state)
     except sqlite3.DatabaseError as error:
@@ -82,6 +84,7 @@ async def _run(state: State, listener: socket.socket, ready: Callable[[], None],
     await runner.setup()
     site = web.SockSite(runner, listener, ssl_context=state.authority.server_context(), shutdown_timeout=GRACE)
     await site.start()
+    others = await sites.start(state, cluster)
     resumed = bool(cluster.store.count(("", "nodes")))
     if resumed and not install:
         ready()  # controllers take seconds to take in a full lab; requests are answered from what is there
@@ -102,7 +105,8 @@ async def _run(state: State, listener: socket.socket, ready: Callable[[], None],
     flushing.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await flushing
-    await runner.cleanup()
+    for other in (runner, *others):
+        await other.cleanup()
     cluster.store.close()
     log.info("stopped")
 

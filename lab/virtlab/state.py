@@ -33,9 +33,11 @@ class StateError(Exception):
 
 @dataclass
 class Settings:
-    """What a lab keeps over a restart. C(port) 0: not chosen yet."""
+    """What a lab keeps over a restart. A port of 0: not chosen yet."""
 
     port: int = 0
+    upload_port: int = 0
+    export_port: int = 0
     time_factor: float = 1.0
     seed: int | None = None
 
@@ -48,6 +50,7 @@ class State:
         self.database = self.directory / "objects.sqlite"
         self.kubeconfig = self.directory / "kubeconfig"
         self.log = self.directory / "server.log"
+        self.storage = self.directory / "storage"
         self._settings_file = self.directory / "settings.json"
         self._lock_file = self.directory / "server.lock"
 

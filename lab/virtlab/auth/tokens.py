@@ -73,14 +73,14 @@ class TokenAuthority:
         signature = self._key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
         return f"{signed}.{_encode(signature)}"
 
-    def verify(self, token: str, now: datetime | None = None) -> Mapping[str, Any]:
-        """The token's claims. Raises InvalidToken for a wrong signature, and before and after its time."""
+    def verify(self, token: str, now: datetime | None = None, *, leeway: int = 0) -> Mapping[str, Any]:
+        """The token's claims. Raises InvalidToken for a wrong signature, before its time and C(leeway) s after it."""
         claims = self._known.get(token)
         if claims is None:
             claims = self._checked(token)
             self._known[token] = claims
         seconds = (now or self.clock.now()).timestamp()
-        if "exp" in claims and seconds >= claims["exp"]:
+        if "exp" in claims and seconds >= claims["exp"] + leeway:
             raise InvalidToken("token has expired")
         if "nbf" in claims and seconds < claims["nbf"] - 1:
             raise InvalidToken("token is not valid yet")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from virtlab.controllers.claim_disks import ClaimDisks, Unprovided
 from virtlab.controllers.ownership import being_deleted
 from virtlab.controllers.runtime import Controller, Key, Manager
 from virtlab.resource import Object
@@ -20,6 +21,9 @@ POPULATED = "cdi.kubevirt.io/storage.pod.phase"  # of a claim that CDI fills: bo
 POPULATED_KINDS = ("VolumeImportSource", "VolumeUploadSource", "VolumeCloneSource")
 PROVISION = 1.0  # seconds to make and bind a volume
 EXPAND = 2.0
+RETRY = 10.0  # real seconds
+BIND_IMMEDIATE = "cdi.kubevirt.io/storage.bind.immediate.requested"
+UPLOAD_TARGET = "cdi.kubevirt.io/storage.upload.target"
 
 
 def claim_names(pod: Object) -> list[str]:
@@ -55,11 +59,12 @@ class ClaimController(Controller):
     """The persistentvolume controller and the CSI provisioner, resizer and protection in one."""
 
     manager_name = "kube-controller-manager"
-    watches = (PVCS, "pods", CLASSES)
+    watches = (PVCS, "pods", CLASSES, PVS)
 
     def __init__(self, manager: Manager) -> None:
         super().__init__(manager)
         self._users = manager.index("pods", pod_claims)
+        self._disks = ClaimDisks(self)
         self._by_class = manager.index(PVCS, lambda claim: [claim["spec"].get("storageClassName") or ""])
 
     def keys(self, event: Event) -> Iterable[Key]:
@@ -72,10 +77,12 @@ class ClaimController(Controller):
             return [(namespace, name) for name in claim_names(event.object)] if ended else ()
         if event.key == ("storage.k8s.io", "storageclasses"):
             return self._by_class.keys(event.object["metadata"]["name"]) if event.type == "ADDED" else ()
+        if event.key == ("", "persistentvolumes"):
+            if event.type == "DELETED":
+                self._disks.forget(event.object["metadata"]["name"])
+            return ()
         if event.type == "DELETED":
-            volume = event.object["spec"].get("volumeName")
-            if volume and self.find(PVS, None, volume) is not None:
-                self._release(volume, event.object)
+            self._release(event.object)
             return ()
         return super().keys(event)
 
@@ -102,6 +109,7 @@ class ClaimController(Controller):
         if spec.get("volumeName"):
             volume = self.find(PVS, None, spec["volumeName"])
             if volume is not None:
+                self._disks.take(claim, spec["volumeName"])
                 self._bind(claim, volume)
             return None
         storage_class = spec.get("storageClassName")
@@ -122,7 +130,8 @@ class ClaimController(Controller):
         if waits_for_population(claim):
             return None
         waits = found.get("volumeBindingMode") == "WaitForFirstConsumer" and annotations.get(POPULATED) != "Succeeded"
-        if waits and not annotations.get(SELECTED_NODE):
+        consumed = annotations.get(SELECTED_NODE) or (UPLOAD_TARGET in annotations and BIND_IMMEDIATE in annotations)
+        if waits and not consumed:
             message = "waiting for first consumer to be created before binding"
             self._once(claim, "WaitForFirstConsumer", message, "persistentvolume-controller", warning=False)
             return None
@@ -136,6 +145,13 @@ class ClaimController(Controller):
                 warning=False,
             )
             return wait
+        try:
+            if not self._disks.provide(claim):
+                return None
+        except Unprovided as problem:
+            text = f'failed to provision volume with StorageClass "{storage_class}": {problem}'
+            self.event(claim, "ProvisioningFailed", text, warning=True, component=found["provisioner"])
+            return RETRY
         volume = self.create(PVS, volume_for(claim, found)) or self.find(PVS, None, f"pvc-{metadata['uid']}")
         if volume is None:
             return None
@@ -185,6 +201,7 @@ class ClaimController(Controller):
         if wait:
             self._once(claim, "Resizing", "External resizer is resizing volume", found["provisioner"], warning=False)
             return wait
+        self._disks.grow(claim, want)
         volume = self.find(PVS, None, claim["spec"].get("volumeName", ""))
         if volume is not None:
             self.update(PVS, {**volume, "spec": {**volume["spec"], "capacity": {"storage": want}}})
@@ -193,13 +210,17 @@ class ClaimController(Controller):
         self.forget(claim["metadata"]["uid"], "expand")
         return None
 
-    def _release(self, volume_name: str, claim: Object) -> None:
-        volume = self.find(PVS, None, volume_name)
+    def _release(self, claim: Object) -> None:
+        volume = self.find(PVS, None, claim["spec"].get("volumeName") or "")
         if volume is None or (volume["spec"].get("claimRef") or {}).get("uid") != claim["metadata"].get("uid"):
+            self._disks.release(claim)
             return
+        name = volume["metadata"]["name"]
         if volume["spec"].get("persistentVolumeReclaimPolicy", "Delete") == "Delete":
-            self.delete(PVS, None, volume_name)
+            self._disks.release(claim)
+            self.delete(PVS, None, name)
         else:
+            self._disks.release(claim, retained=name)
             self.write_status(PVS, volume, {"phase": "Released"})
 
     def _once(self, claim: Object, reason: str, message: str, component: str, *, warning: bool = True) -> None:

@@ -11,9 +11,14 @@ from virtlab.controllers.cdi.names import (
     DATA_SOURCES,
     DATA_VOLUMES,
     POD_PHASE,
+    POD_READY,
+    POD_RESTARTS,
     POPULATED_FOR,
     PROFILES,
     PVCS,
+    RUNNING,
+    RUNNING_MESSAGE,
+    RUNNING_REASON,
     SNAPSHOTS,
 )
 from virtlab.controllers.cdi.phases import FLOWS, Flow, conditions, flow_of, progress
@@ -226,11 +231,12 @@ class DataVolumeController(Controller):
         """Bring the transfer one phase further."""
         uid, now = data_volume["metadata"]["uid"], phase_of(data_volume)
         names = [name for name, _ in flow.phases]
-        if now not in names and now != "UploadReady":
+        if now == "UploadReady" or (now == "UploadScheduled" and annotations_of(claim).get(POD_READY)):
+            self._uploading(data_volume, claim)
+            return None
+        if now not in names:
             self._report(data_volume, names[0], claim, said=("Normal", *self._said(data_volume, source, "scheduled")))
             return 0.0
-        if now == "UploadReady":
-            return None
         seconds = dict(flow.phases)[now]
         if now.endswith("InProgress") and kind in ("http", "registry", "s3", "gcs"):
             trouble = self._trouble(data_volume, source, kind)
@@ -258,6 +264,17 @@ class DataVolumeController(Controller):
             return None
         self._finish(claim, data_volume, clone_type)
         return None
+
+    def _uploading(self, data_volume: Object, claim: Object) -> None:
+        """Tell what the upload server of the claim does; it crashes when what it was sent cannot be a disk."""
+        annotations = annotations_of(claim)
+        restarts = int(annotations.get(POD_RESTARTS) or 0) or None
+        if annotations.get(RUNNING) == "false" and annotations.get(RUNNING_REASON) == "Error":
+            error = annotations.get(RUNNING_MESSAGE, "")
+            said = ("Warning", "UploadFailed", f"Upload into {data_volume['metadata']['name']} failed")
+            self._report(data_volume, "UploadScheduled", claim, error=error, said=said, restarts=restarts)
+        else:
+            self._report(data_volume, "UploadReady", claim, restarts=restarts)
 
     def _finish(self, claim: Object, data_volume: Object, clone_type: str) -> None:
         """Say on the claim that it is filled: the volume controller binds it then."""
@@ -381,7 +398,8 @@ class DataVolumeController(Controller):
             status["progress"] = shown
         if restarts is not None:
             status["restartCount"] = restarts
-        wanted = conditions(phase, claim, error, why)
+        kind = source_kind(data_volume["spec"].get("source") or {"pvc": None})
+        wanted = conditions(phase, claim, error, why, kind)
         stamp = self.cluster.clock.stamp()
         before = [{k: v for k, v in item.items() if k != "lastHeartbeatTime"} for item in old.get("conditions") or ()]
         after = merged(before, wanted, stamp)
@@ -402,6 +420,10 @@ class DataVolumeController(Controller):
             self.event(data_volume, bound["reason"], bound.get("message", ""), component=component)
         if said is not None and (old.get("phase", "") != phase or said[0] == "Warning"):
             self.event(data_volume, said[1], said[2], warning=said[0] == "Warning", component=component)
+
+
+def annotations_of(obj: Object) -> dict[str, str]:
+    return obj["metadata"].get("annotations") or {}
 
 
 def _key(obj: Object) -> Key:

@@ -8,7 +8,7 @@ from virtlab.controllers.conditions import Condition, condition
 from virtlab.resource import Object
 
 SCRATCHLESS = "Pod is running"
-COMPLETE = "Import Complete"
+COMPLETE = {"pvc": "Clone Complete", "snapshot": "Clone Complete", "upload": "Upload Complete"}
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ def bound_condition(claim: Object | None, why: tuple[str, str] | None) -> Condit
     return condition("Bound", False, "Pending", f"PVC {name} Pending")
 
 
-def running_condition(phase: str, error: str | None) -> Condition:
-    """C(error): why the transfer stopped."""
+def running_condition(phase: str, error: str | None, kind: str = "") -> Condition:
+    """C(error): why the transfer stopped. C(kind): of the source."""
     if error is not None:
         return condition("Running", False, "Error", error)
     if phase == "Succeeded":
-        return condition("Running", False, "Completed", COMPLETE)
+        return condition("Running", False, "Completed", COMPLETE.get(kind, "Import Complete"))
     if phase.endswith("InProgress") or phase == "UploadReady":
         return condition("Running", True, SCRATCHLESS)
     if phase.endswith("Scheduled"):
@@ -83,8 +83,10 @@ def ready_condition(phase: str, running: bool) -> Condition:
     return condition("Ready", False, "TransferRunning") if running else condition("Ready", False)
 
 
-def conditions(phase: str, claim: Object | None, error: str | None, why: tuple[str, str] | None) -> list[Condition]:
-    running = running_condition(phase, error)
+def conditions(
+    phase: str, claim: Object | None, error: str | None, why: tuple[str, str] | None, kind: str = ""
+) -> list[Condition]:
+    running = running_condition(phase, error, kind)
     return [bound_condition(claim, why), ready_condition(phase, running["status"] == "True"), running]
 
 

@@ -105,6 +105,7 @@ class ConfigController(Controller):
             return None
         if live.get("spec") != spec:
             live = self.update(CONFIGS, {**live, "spec": spec})
+        served = self.cluster.volumes.upload_host if self.cluster.volumes is not None else ""
         overhead = spec.get("filesystemOverhead") or {}
         classes = {item["metadata"]["name"]: overhead.get("global", "0.055") for item in self.list(CLASSES)}
         status = {
@@ -113,7 +114,7 @@ class ConfigController(Controller):
                 "storageClass": {**classes, **(overhead.get("storageClass") or {})},
             },
             "scratchSpaceStorageClass": spec.get("scratchSpaceStorageClass", ""),
-            "uploadProxyURL": "cdi-uploadproxy-openshift-cnv.apps.lab",
+            "uploadProxyURL": f"https://{served}" if served else "cdi-uploadproxy-openshift-cnv.apps.lab",
         }
         self.write_status(CONFIGS, live, status)
         return None

@@ -12,6 +12,7 @@ from virtlab.controllers.cdi.names import (
     DELETE_AFTER,
     IMPORTER_LABELS,
     PREFIX,
+    UPLOAD_TARGET,
     USE_POPULATOR,
 )
 from virtlab.controllers.ownership import owner_reference
@@ -101,6 +102,8 @@ def claim_for(data_volume: Object, spec: Object, source: Object) -> Object:
     }
     if kind == "http":
         annotations[f"{PREFIX}/storage.import.endpoint"] = source["http"].get("url", "")
+    if kind == "upload":  # in CDI on a claim of its own, until the volume is handed over
+        annotations[UPLOAD_TARGET] = ""
     populator = SOURCE_KINDS.get(kind, "VolumeImportSource")
     reference = {
         "apiGroup": PREFIX,
@@ -119,6 +122,11 @@ def claim_for(data_volume: Object, spec: Object, source: Object) -> Object:
         },
         "spec": {**spec, "dataSourceRef": reference},
     }
+
+
+def fills_by_upload(claim: Object) -> bool:
+    """Is the claim bound only after something was uploaded for it?"""
+    return (claim["spec"].get("dataSourceRef") or {}).get("kind") == "VolumeUploadSource"
 
 
 def bind_now(data_volume: Object, storage_class: Object | None, claim: Object) -> bool:

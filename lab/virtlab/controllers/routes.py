@@ -1,0 +1,64 @@
+"""The routes to the upload proxy and the export proxy, with the address where the lab serves them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from virtlab.controllers.conditions import is_true
+from virtlab.controllers.ownership import being_deleted, owner_reference
+from virtlab.controllers.runtime import Controller, Key
+from virtlab.resource import Object
+from virtlab.store import Event
+
+ROUTES = "routes.route.openshift.io"
+CDIS = "cdis.cdi.kubevirt.io"
+KUBEVIRTS = "kubevirts.kubevirt.io"
+NAMESPACE = "openshift-cnv"
+
+
+class RouteController(Controller):
+    """A host is an address and a port here: nothing resolves the names that a cluster's router would have."""
+
+    manager_name = "openshift-router"
+    watches = (CDIS, KUBEVIRTS)
+
+    def keys(self, event: Event) -> Iterable[Key]:
+        name = "cdi-uploadproxy" if event.key[1] == "cdis" else "virt-exportproxy"
+        return ((NAMESPACE, name),) if event.type != "DELETED" else ()
+
+    def reconcile(self, key: Key) -> float | None:
+        volumes = self.cluster.volumes
+        if volumes is None or self.served(ROUTES) is None:
+            return None
+        upload = key[1] == "cdi-uploadproxy"
+        owner = next(
+            (
+                item
+                for item in self.list(CDIS if upload else KUBEVIRTS)
+                if not being_deleted(item) and is_true(item, "Available")
+            ),
+            None,
+        )
+        host = volumes.upload_host if upload else volumes.export_host
+        if owner is None or not host or self.find("namespaces", None, NAMESPACE) is None:
+            return None
+        live = self.find(ROUTES, *key)
+        if live is None:
+            self.create(ROUTES, route(key[1], host, owner))
+        elif live["spec"].get("host") != host:
+            self.update(ROUTES, {**live, "spec": {**live["spec"], "host": host}})
+        return None
+
+
+def route(name: str, host: str, owner: Object) -> Object:
+    return {
+        "apiVersion": "route.openshift.io/v1",
+        "kind": "Route",
+        "metadata": {"name": name, "namespace": NAMESPACE, "ownerReferences": [owner_reference(owner)]},
+        "spec": {
+            "host": host,
+            "to": {"kind": "Service", "name": name, "weight": 100},
+            "tls": {"termination": "reencrypt", "insecureEdgeTerminationPolicy": "Redirect"},
+            "wildcardPolicy": "None",
+        },
+    }

@@ -1,0 +1,88 @@
+"""The real bytes of a cluster: which file a claim is, how large, and who works on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from virtlab.datapath.jobs import Jobs
+from virtlab.datapath.uploads import Uploads
+from virtlab.resource import Object
+from virtlab.schema.quantity import parse
+from virtlab.storage.disks import Disks
+from virtlab.storage.receive import Target
+from virtlab.storage.sizes import OVERHEAD, usable
+
+if TYPE_CHECKING:
+    from virtlab.cluster import Cluster
+
+PREALLOCATION = "cdi.kubevirt.io/storage.preallocation.requested"
+
+
+class Quiescer(Protocol):
+    """Keeps the disks of a running guest still while they are copied. Both may take seconds: call them in a job."""
+
+    def freeze(self, namespace: str, name: str) -> bool:
+        """The guest writes nothing to its disks afterwards; whether its agent froze the file systems for that."""
+        ...
+
+    def thaw(self, namespace: str, name: str) -> None:
+        """The guest goes on. No error when it was not frozen."""
+        ...
+
+
+class Simulated:
+    """For guests that are played: there is nothing to keep still."""
+
+    def freeze(self, namespace: str, name: str) -> bool:
+        return True
+
+    def thaw(self, namespace: str, name: str) -> None:
+        return None
+
+
+class Volumes:
+    """The files below C(root), the work on them, and where they are served (host:port, empty when they are not)."""
+
+    def __init__(self, root: Path) -> None:
+        self.disks = Disks(root)
+        self.jobs = Jobs()
+        self.uploads = Uploads()
+        self.quiescer: Quiescer = Simulated()
+        self.upload_host = ""
+        self.export_host = ""
+        self.export_ca = ""  # PEM
+
+    def disk(self, claim: Object) -> Path:
+        """The raw disk of a claim, whether or not it is there."""
+        metadata = claim["metadata"]
+        storage_class = claim["spec"].get("storageClassName") or "none"
+        return self.disks.path(storage_class, metadata["namespace"], metadata["name"])
+
+    def target(self, cluster: Cluster, claim: Object) -> Target:
+        """The disk that an image becomes in a claim."""
+        space = capacity(claim)
+        preallocate = (claim["metadata"].get("annotations") or {}).get(PREALLOCATION) == "true"
+        return Target(self.disk(claim), disk_size(cluster, claim), space, preallocate)
+
+
+def capacity(claim: Object) -> int:
+    """Bytes of the volume behind a claim, or that it asks for while there is none."""
+    size = ((claim.get("status") or {}).get("capacity") or {}).get("storage")
+    asked = ((claim["spec"].get("resources") or {}).get("requests") or {}).get("storage", "1Gi")
+    return int(parse(size or asked))
+
+
+def overhead(cluster: Cluster, storage_class: str) -> float:
+    """Of file systems in a storage class, by CDI's configuration."""
+    entry = cluster.store.find(("cdi.kubevirt.io", "cdiconfigs"), None, "config")
+    found = ((entry.object.get("status") or {}).get("filesystemOverhead") or {}) if entry is not None else {}
+    return float((found.get("storageClass") or {}).get(storage_class) or found.get("global") or OVERHEAD)
+
+
+def disk_size(cluster: Cluster, claim: Object, space: int | None = None) -> int:
+    """Bytes of the disk in a claim: all of a block volume, of a file system what is left of it."""
+    space = capacity(claim) if space is None else space
+    if claim["spec"].get("volumeMode") == "Block":
+        return space
+    return usable(overhead(cluster, claim["spec"].get("storageClassName") or ""), space)
