@@ -79,3 +79,38 @@ link_collection() {
     ln -sfn "$repository" "$collections/ansible_collections/virtstack/core"
     export ANSIBLE_COLLECTIONS_PATH=$collections
 }
+
+# What KVM hosts and their tiny guests are made of. Where it cannot be had, their tests are left out and say so.
+kvm_debian=(libvirt-daemon-system qemu-system-x86 qemu-utils qemu-guest-agent ovmf swtpm swtpm-tools dnsmasq-base
+    bindfs busybox-static dropbear-bin mtools dosfstools e2fsprogs syslinux syslinux-common syslinux-efi genisoimage
+    iproute2 libvirt-dev pkg-config gcc python3-dev)
+kvm_fedora=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-driver-network libvirt-daemon-driver-storage-core
+    libvirt-daemon-driver-nwfilter libvirt-daemon-config-nwfilter qemu-kvm qemu-img edk2-ovmf swtpm swtpm-tools dnsmasq
+    bindfs mtools dosfstools e2fsprogs genisoimage iproute libvirt-devel pkgconf-pkg-config gcc python3-devel)
+
+kvm_packages_installed() {
+    if command -v dpkg-query >/dev/null; then
+        [ "$(dpkg-query -W -f '${db:Status-Status}\n' "${kvm_debian[@]}" 2>/dev/null | grep -cx installed)" -eq ${#kvm_debian[@]} ]
+    else
+        rpm -q --whatprovides "${kvm_fedora[@]}" >/dev/null 2>&1
+    fi
+}
+
+install_kvm_packages() {
+    [ "$(uname -sm)" = "Linux x86_64" ] || { echo "left out: KVM hosts; they need Linux on x86_64"; return; }
+    kvm_packages_installed && return
+    say "Installing libvirt, QEMU and what the tiny guest is made of"
+    install_packages "${kvm_debian[@]}" -- "${kvm_fedora[@]}" >/dev/null ||
+        echo "left out: KVM hosts; libvirt and QEMU could not be installed (is this root, or sudo there?)"
+    command -v apt-get >/dev/null ||
+        echo "left out: the tiny guest; it is made of Debian's packages, which this system does not have"
+}
+
+# install_libvirt_binding ENVIRONMENT: libvirt-python, which is built against the libvirt that is there.
+install_libvirt_binding() {
+    "$work/$1/bin/python" -c 'import libvirt' 2>/dev/null && return
+    pkg-config --exists libvirt 2>/dev/null ||
+        { echo "left out: libvirt-python; it needs libvirt's headers (libvirt-dev or libvirt-devel)"; return; }
+    "$work/$1/bin/python" -m pip install --quiet --disable-pip-version-check libvirt-python ||
+        echo "left out: libvirt-python; it could not be built"
+}

@@ -90,7 +90,7 @@ class Authority:
         if not certificate.exists():
             alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in NAMES]
             alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in ADDRESSES]
-            self._sign(_name("kube-apiserver"), certificate, key, ExtendedKeyUsageOID.SERVER_AUTH, alternatives)
+            self._sign(_name("kube-apiserver"), certificate, key, [ExtendedKeyUsageOID.SERVER_AUTH], alternatives)
         return certificate, key
 
     def serving_context(self, name: str, *hosts: str) -> ssl.SSLContext:
@@ -109,7 +109,16 @@ class Authority:
         """Certificate and key of a user, whose groups are the subject's organizations."""
         certificate, key = self.directory / f"client-{name}.crt", self.directory / f"client-{name}.key"
         if not certificate.exists():
-            self._sign(_name(name, *groups), certificate, key, ExtendedKeyUsageOID.CLIENT_AUTH, [])
+            self._sign(_name(name, *groups), certificate, key, [ExtendedKeyUsageOID.CLIENT_AUTH], [])
+        return certificate, key
+
+    def machine_files(self, name: str, address: str) -> tuple[Path, Path]:
+        """Certificate and key of a machine that is both server and client to others, as libvirt and QEMU want them."""
+        certificate, key = self.directory / f"host-{name}.crt", self.directory / f"host-{name}.key"
+        if not certificate.exists():
+            both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+            alternatives = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address(address))]
+            self._sign(_name(name), certificate, key, both, alternatives, enciphers=True)
         return certificate, key
 
     def _sign(
@@ -117,8 +126,10 @@ class Authority:
         subject: x509.Name,
         certificate_file: Path,
         key_file: Path,
-        purpose: x509.ObjectIdentifier,
+        purposes: list[x509.ObjectIdentifier],
         alternatives: list[x509.GeneralName],
+        *,
+        enciphers: bool = False,
     ) -> None:
         authority = x509.load_pem_x509_certificate(self.certificate_file.read_bytes())
         signer = serialization.load_pem_private_key(self._key_file.read_bytes(), None)
@@ -128,9 +139,9 @@ class Authority:
         builder = (
             _builder(subject, authority.subject, key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
             .add_extension(identifier, critical=False)
-            .add_extension(_usage(signs=False), critical=True)
+            .add_extension(_usage(signs=False, enciphers=enciphers), critical=True)
         )
         if alternatives:
             builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
@@ -148,13 +159,13 @@ class Authority:
         return context
 
 
-def _usage(*, signs: bool) -> x509.KeyUsage:
+def _usage(*, signs: bool, enciphers: bool = False) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=True,
         key_cert_sign=signs,
         crl_sign=signs,
         content_commitment=False,
-        key_encipherment=False,
+        key_encipherment=enciphers,
         data_encipherment=False,
         key_agreement=False,
         encipher_only=False,

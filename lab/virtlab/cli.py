@@ -21,6 +21,8 @@ from typing import Any
 
 from virtlab import __version__
 from virtlab.faults import FIELDS, SUBJECTS
+from virtlab.hosts import cli as hosts_cli
+from virtlab.hosts.requirements import HostError
 from virtlab.state import State, StateError, default_directory
 
 STOP_SECONDS = 15.0
@@ -233,6 +235,18 @@ def expire(state: State, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def image(state: State, arguments: argparse.Namespace) -> int:
+    from virtlab.tiny.image import ImageError, make
+
+    try:
+        tiny = make(arguments.target)
+    except ImageError as error:
+        raise Problem(f"the tiny image cannot be made here: {error}") from None
+    for path in tiny.files:
+        print(path)
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="virtlab",
@@ -284,6 +298,14 @@ def parser() -> argparse.ArgumentParser:
     loading.add_argument("--seed", metavar="N", type=int, default=1, help="the same seed makes the same machines (1)")
     command("expire", expire, "forget all history: watches and pages from before get 410")
     _add_faults(command("fault", fault, "make the lab misbehave by rule"), common)
+    hosting = commands.add_parser(
+        "host", help="KVM hosts without a cluster", description="KVM hosts without a cluster."
+    )
+    hosting.set_defaults(run=lambda state, arguments: hosts_cli.run(arguments))
+    hosts_cli.add_actions(hosting)
+    imaging = command("image", image, "make the image of a tiny guest: kernel, initramfs and a disk that boots")
+    imaging.add_argument("kind", choices=("tiny",), help="which image")
+    imaging.add_argument("target", type=Path, metavar="DIRECTORY", help="where to put it")
     serving = command("serve", serve, None)
     serving.add_argument("--ready-fd", type=int, required=True)
     serving.add_argument("--installed", action="store_true")
@@ -354,7 +376,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     state = State(parsed.state_dir or default_directory())
     try:
         return int(parsed.run(state, parsed))
-    except (Problem, StateError) as problem:
+    except (Problem, StateError, HostError) as problem:
         print(f"virtlab: {problem}", file=sys.stderr)
     except OSError as error:
         print(f"virtlab: {error.filename or state.directory}: {error.strerror}", file=sys.stderr)

@@ -1,27 +1,24 @@
-"""Labs for the playbooks, and ansible-playbook as its users run it: a process with the collection on its path."""
+"""Labs for the playbooks."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
 import ssl
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from playing import REPOSITORY, Ansible, Played, ansible, executable
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+__all__ = ["REPOSITORY", "TIME_FACTOR", "Ansible", "Lab", "Played", "ansible", "executable"]
 TIME_FACTOR = "0.02"
 READS = frozenset({"get", "list", "watch"})
-RECAP = re.compile(r"^\S+\s+: ok=(?P<ok>\d+)\s+changed=(?P<changed>\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -66,69 +63,6 @@ class Lab:
         context = ssl._create_unverified_context()
         with urllib.request.urlopen(request, timeout=30, context=context) as response:
             return json.load(response)
-
-
-@dataclass(frozen=True)
-class Played:
-    """What a run of ansible-playbook came to."""
-
-    returncode: int
-    output: str
-
-    @property
-    def changed(self) -> int:
-        return sum(int(match["changed"]) for match in RECAP.finditer(self.output))
-
-
-@dataclass
-class Ansible:
-    """ansible-playbook and its kin, of the environment that runs the tests or of C(ANSIBLE_PLAYBOOK)."""
-
-    collections: Path
-    home: Path
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def run(self, tool: str, *arguments: str | Path, **environment: str) -> Played:
-        variables = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
-            "ANSIBLE_HOME": str(self.home),
-            "ANSIBLE_LOCALHOST_WARNING": "false",
-            "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
-            "ANSIBLE_NOCOLOR": "true",
-            "ANSIBLE_FORCE_COLOR": "false",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            **self.environment,
-            **environment,
-        }
-        command = [str(executable(tool)), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=variables, check=False)
-        return Played(done.returncode, done.stdout + done.stderr)
-
-    def playbook(self, playbook: str | Path, lab: Lab, *arguments: str, **variables: Any) -> Played:
-        """Run a playbook on a lab, reached the way an AWX credential does it: by the environment."""
-        extra = ["--extra-vars", json.dumps(variables)] if variables else []
-        return self.run("ansible-playbook", playbook, *arguments, *extra, K8S_AUTH_KUBECONFIG=str(lab.kubeconfig))
-
-
-def executable(tool: str) -> Path:
-    """The command beside C(ANSIBLE_PLAYBOOK), beside this Python, or on the path."""
-    chosen = os.environ.get("ANSIBLE_PLAYBOOK")
-    for place in ([Path(chosen).parent] if chosen else []) + [Path(sys.executable).parent]:
-        if (place / tool).is_file():
-            return place / tool
-    found = shutil.which(tool)
-    assert found, f"there is no {tool}"
-    return Path(found)
-
-
-@pytest.fixture(scope="session")
-def ansible(tmp_path_factory: pytest.TempPathFactory) -> Ansible:
-    collections = tmp_path_factory.mktemp("collections")
-    place = collections / "ansible_collections" / "virtstack"
-    place.mkdir(parents=True)
-    (place / "core").symlink_to(REPOSITORY)
-    return Ansible(collections, tmp_path_factory.mktemp("ansible"))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,71 @@
+"""The network that joins the hosts of one directory: a bridge in a network namespace that belongs to no host."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from virtlab.hosts.processes import Process
+from virtlab.hosts.requirements import HostError, tool
+
+PREFIX = "10.98.0"
+LENGTH = 24
+MOST_HOSTS = 250
+
+
+def address(index: int) -> str:
+    return f"{PREFIX}.{index}"
+
+
+def ip(commands: list[str], inside: Process | None = None, *, force: bool = False) -> None:
+    """Run commands of ip(8), in the network namespace of a process; C(force) goes on after one that fails."""
+    entering = [tool("nsenter"), "-t", str(inside.pid), "-n"] if inside else []
+    command = [*entering, tool("ip"), *(["-force"] if force else []), "-batch", "-"]
+    done = subprocess.run(command, input="\n".join(commands) + "\n", text=True, capture_output=True, check=False)
+    if done.returncode and not force:
+        raise HostError(f"the hosts' network cannot be made: {done.stderr.strip()} ({'; '.join(commands)})")
+
+
+class Hub:
+    """The bridge, and the process that keeps its namespace: it sleeps, and ends with the last host."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / "hub.json"
+
+    @property
+    def process(self) -> Process | None:
+        return Process.read(self._file)
+
+    def start(self) -> Process:
+        if found := self.process:
+            return found
+        command = [tool("unshare"), "--net", "sh", "-c", "echo; exec sleep infinity >/dev/null"]
+        sleeping = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+        )
+        assert sleeping.stdout
+        if not sleeping.stdout.readline():
+            raise HostError(f"no network namespace can be made (unshare --net: exit status {sleeping.wait()})")
+        sleeping.stdout.close()
+        process = Process.of(sleeping.pid)
+        process.write(self._file)
+        ip(["link set lo up", "link add lan type bridge", "link set lan up"], process)
+        return process
+
+    def connect(self, index: int, host: Process) -> None:
+        """Give a host's network namespace its interface C(lan)."""
+        hub = self.start()
+        port = f"lan{index}"
+        ip([f"link del {port}"], hub, force=True)  # of a crashed host, whose namespace is not yet taken down
+        ip([f"link add lan netns {host.pid} type veth peer name {port} netns {hub.pid}"])
+        ip([f"link set {port} master lan", f"link set {port} up"], hub)
+
+    def stop(self) -> None:
+        if process := self.process:
+            process.end()
+        self._file.unlink(missing_ok=True)

@@ -1,0 +1,120 @@
+"""Tiny guests of the tests: their domains, and what they say on the serial console."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from virtlab.tiny.image import Tiny
+
+TICK = re.compile(r"TICK (\d+) (\d+\.\d\d)")
+PATIENCE = 90.0  # seconds: a busy machine that emulates boots a guest in ten times its five seconds
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A count of the guest, five in a second; C(uptime) is the guest's own clock, in seconds."""
+
+    number: int
+    uptime: float
+
+
+class Console:
+    """The file into which a guest's serial console is written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def text(self) -> str:
+        return self.path.read_text(errors="replace") if self.path.exists() else ""
+
+    def ticks(self) -> list[Tick]:
+        return [Tick(int(match[1]), float(match[2])) for match in TICK.finditer(self.text)]
+
+    def wait_for(self, pattern: str, timeout: float = PATIENCE, after: int = 0) -> re.Match[str]:
+        """The first match of a regular expression in the text from position C(after) on; fails with the text's end."""
+        until = time.monotonic() + timeout
+        while True:
+            text = self.text
+            if match := re.compile(pattern).search(text, after):
+                return match
+            assert time.monotonic() < until, f"no {pattern!r} on the console after {timeout} s: ...{text[-2000:]}"
+            time.sleep(0.05)
+
+    def wait_for_ticks(self, more: int = 5, timeout: float = PATIENCE) -> list[Tick]:
+        """Wait until the guest has counted so much further, and return all of its ticks."""
+        had = len(self.ticks())
+        until = time.monotonic() + timeout
+        while len(ticks := self.ticks()) < had + more:
+            assert time.monotonic() < until, f"the guest does not count: ...{self.text[-2000:]}"
+            time.sleep(0.05)
+        return ticks
+
+    def assert_contiguous(self, start: int = 0) -> list[Tick]:
+        """The guest counted on without a skip or a repeat (a second boot would begin again); returns the ticks."""
+        ticks = self.ticks()
+        numbers = [tick.number for tick in ticks]
+        assert numbers == list(range(start, start + len(numbers))), f"the counter is not whole: {numbers}"
+        return ticks
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A guest that was started, and its console."""
+
+    name: str
+    console: Console
+
+
+def domain_xml(
+    name: str,
+    tiny: Tiny,
+    console: Path,
+    *,
+    memory: int = 128,
+    options: str = "",
+    disks: str = "",
+    devices: str = "",
+    kernel: bool = True,
+    uefi: bool = False,
+) -> str:
+    """A domain with the guest agent's channel, spare ports for hot plug and its console in a file.
+
+    C(memory) is in MiB; C(options) go to the guest's kernel; C(disks) and C(devices) are XML of devices. Without
+    C(kernel) the guest boots from its disks, with C(uefi) by OVMF (which wants 256 MiB).
+    """
+    direct = (
+        f"<kernel>{tiny.kernel}</kernel><initrd>{tiny.initramfs}</initrd>"
+        f"<cmdline>{tiny.options} name={name} {options}</cmdline>"
+    )
+    loader = "<loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>" if uefi else ""
+    ports = "<controller type='pci' model='pcie-root'/>" + "<controller type='pci' model='pcie-root-port'/>" * 12
+    return f"""
+<domain type='qemu'>
+  <name>{name}</name>
+  <memory unit='MiB'>{memory}</memory>
+  <vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='q35'>hvm</type>{loader}{direct if kernel else ""}</os>
+  <features><acpi/><apic/></features>
+  <devices>
+    {ports}
+    <controller type='scsi' model='virtio-scsi'/>
+    {disks}
+    <serial type='file'><source path='{console}' append='on'/><target port='0'/></serial>
+    <console type='file'><source path='{console}' append='on'/><target type='serial' port='0'/></console>
+    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+    <memballoon model='virtio'/>
+    {devices}
+  </devices>
+</domain>"""
+
+
+def disk_xml(path: Path, target: str = "vda", *, format: str = "qcow2", bus: str = "virtio") -> str:
+    """A disk that may move with its guest: what is cached on one host would be stale on the other."""
+    return (
+        f"<disk type='file' device='disk'><driver name='qemu' type='{format}' cache='none'/>"
+        f"<source file='{path}'/><target dev='{target}' bus='{bus}'/></disk>"
+    )
