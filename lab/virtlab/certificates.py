@@ -99,7 +99,7 @@ class Authority:
         if not certificate.exists():
             alternatives: list[x509.GeneralName] = [x509.DNSName(host) for host in ("localhost", *hosts)]
             alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in ADDRESSES]
-            self._sign(_name(name), certificate, key, ExtendedKeyUsageOID.SERVER_AUTH, alternatives)
+            self._sign(_name(name), certificate, key, [ExtendedKeyUsageOID.SERVER_AUTH], alternatives)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(certificate, key)
