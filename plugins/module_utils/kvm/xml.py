@@ -22,6 +22,8 @@ ElementTree.register_namespace("virtstack", NAMESPACE)
 ElementTree.register_namespace("qemu", "http://libvirt.org/schemas/domain/qemu/1.0")
 ElementTree.register_namespace("libosinfo", "http://libosinfo.org/xmlns/libvirt/domain/1.0")
 ElementTree.register_namespace("dnsmasq", "http://libvirt.org/schemas/network/dnsmasq/1.0")
+ElementTree.register_namespace("fs", "http://libvirt.org/schemas/storagepool/fs/1.0")
+ElementTree.register_namespace("rbd", "http://libvirt.org/schemas/storagepool/rbd/1.0")
 
 # Attributes and elements whose value is a secret; libvirt gives them out only when asked by name.
 _SECRETS = (("graphics", "passwd"), ("channel", "passwd"))
