@@ -246,30 +246,14 @@ networks: [lan]
 secondary_dns_domain: vms.example.com
 """
 
-import gc
-import hashlib
-import json
 import os
-import stat
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import ansible.template
-from ansible.errors import AnsibleError, AnsibleParserError
-from ansible.module_utils.common.text.converters import to_native
-from ansible.module_utils.parsing.convert_bool import BOOLEANS_FALSE
-from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import CONNECTION_OPTIONS
+from ansible_collections.virtstack.core.plugins.module_utils.inventory.naming import Grouping
 from ansible_collections.virtstack.core.plugins.module_utils.objects.addresses import Reach
-from ansible_collections.virtstack.core.plugins.module_utils.objects.naming import (
-    Grouping,
-    default_name,
-    unique_names,
-)
-from ansible_collections.virtstack.core.plugins.module_utils.task import Failure
-
-FILE_ENDINGS = ("virtstack.yml", "virtstack.yaml", "cluster.yml", "cluster.yaml")
+from ansible_collections.virtstack.core.plugins.plugin_utils.machine_inventory import MachineInventory, Variables
 
 _SELECTION = ("namespaces", "label_selector", "field_selector")
 _REACH = (
@@ -285,180 +269,34 @@ _REACH = (
     "windows_connection",
 )
 _GROUPING = ("group_by", "group_by_labels", "group_prefix", "cluster_name")
-# Expressions over host variables; all other values in the file are templated when it is read.
-_EXPRESSIONS = frozenset({"compose", "groups", "keyed_groups", "hostnames", "filters"})
-
-_FALSE_WORDS = {str(word).lower() for word in BOOLEANS_FALSE} | {"", "none"}
-
-# From ansible-core 2.19 on only what is marked as trusted is templated. Before, all is but what is marked as unsafe.
-_MARKS_TRUST = hasattr(ansible.template, "trust_as_template")
-
-Variables = dict[str, Any]
 
 
-class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: ignore[misc]
+class InventoryModule(MachineInventory):  # type: ignore[misc]
     """Hosts from the virtual machines of one cluster."""
 
     NAME = "virtstack.core.cluster"
+    FILE_ENDINGS = ("virtstack.yml", "virtstack.yaml", "cluster.yml", "cluster.yaml")
 
-    def verify_file(self, path: str) -> bool:
-        """Whether the file is there and its name is one of this plugin's."""
-        return bool(super().verify_file(path)) and path.endswith(FILE_ENDINGS)
-
-    def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
-        """Take options from the file, templated and decrypted before they are converted to their types."""
-        if direct is not None:
-            direct = {key: value if key in _EXPRESSIONS else self._resolved(value) for key, value in direct.items()}
-        super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
-
-    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
-        """Fill the inventory. Raises AnsibleParserError with what the cluster said, or which option is wrong."""
-        super().parse(inventory, loader, path, cache)
-        self._read_config_data(path)
-        with _uncollected():
-            try:
-                guests = self._guests(path, cache)
-            except Failure as failure:
-                raise AnsibleParserError(failure.message) from failure
-            self._populate(guests)
-
-    def _resolved(self, value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: self._resolved(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._resolved(item) for item in value]
-        if getattr(value, "__ENCRYPTED__", False):
-            return str(value)
-        self.templar.available_variables = self._vars or {}
-        return self.templar.template(value)
-
-    def _options_named(self, names: Iterable[str]) -> dict[str, Any]:
-        return {name: self.get_option(name) for name in names}
-
-    def _guests(self, path: str, cache: bool) -> list[Variables]:
-        """The host variables of all guests, from the cache where that is wanted and has them."""
-        if not self._may_cache():
-            return self._gathered()
-        key = self._cache_key(path)
-        if cache:
-            try:
-                return list(self._cache[key]["guests"])
-            except KeyError:
-                self.display.vvv(f"no cached inventory for {path}")
-        guests = self._gathered()
-        self._cache[key] = {"guests": guests}
-        return guests
-
-    def _gathered(self) -> list[Variables]:
+    def gathered(self) -> tuple[list[Variables], bool]:
         # The client takes a while to import, which a cached inventory need not wait for.
         from ansible_collections.virtstack.core.plugins.module_utils.cluster.client import connect
         from ansible_collections.virtstack.core.plugins.module_utils.objects.gather import Selection, gather
 
-        client = connect(self._options_named(CONNECTION_OPTIONS))
-        selection = Selection(**self._options_named(_SELECTION))
-        return gather(client, selection, Reach(**self._options_named(_REACH)), self.display.warning)
+        client = connect(self.options_named(CONNECTION_OPTIONS))
+        selection = Selection(**self.options_named(_SELECTION))
+        # What the user may not read is named in a warning; it will not be readable the next time either.
+        return gather(client, selection, Reach(**self.options_named(_REACH)), self.display.warning), True
 
-    def _may_cache(self) -> bool:
-        """Whether to cache. Never where another user could put an inventory of theirs in our cache's place."""
-        if not self.get_option("cache"):
-            return False
-        directory = os.path.expanduser(os.path.expandvars(self.get_option("cache_connection") or ""))
-        if os.path.isdir(directory) and stat.S_IMODE(os.stat(directory).st_mode) & (stat.S_IWGRP | stat.S_IWOTH):
-            self.display.warning(
-                f"inventory is not cached: others may write in {directory}. Use a directory of your own."
-            )
-            return False
-        return True
+    def asked(self) -> Mapping[str, Any]:
+        return self.options_named((*CONNECTION_OPTIONS, *_SELECTION, *_REACH))
 
-    def _cache_key(self, path: str) -> str:
-        """A name that only who has the same options and credentials can tell."""
-        asked = self._options_named((*CONNECTION_OPTIONS, *_SELECTION, *_REACH))
-        digest = hashlib.sha256(json.dumps([path, asked], sort_keys=True, default=str).encode())
-        named = asked["kubeconfig"] or os.environ.get("KUBECONFIG") or "~/.kube/config"
-        for part in str(named).split(os.pathsep):
-            file = os.path.expanduser(part)
-            if os.path.isfile(file):
-                with open(file, "rb") as content:
-                    digest.update(content.read())
-        return f"{self.get_cache_key(path)}_{digest.hexdigest()}"
+    def credential_files(self) -> Iterable[str]:
+        named = self.get_option("kubeconfig") or os.environ.get("KUBECONFIG") or "~/.kube/config"
+        return [os.path.expanduser(part) for part in str(named).split(os.pathsep)]
 
-    def _populate(self, guests: list[Variables]) -> None:
+    def grouping(self) -> Grouping:
+        return Grouping(**self.options_named(_GROUPING))
+
+    def populate(self, guests: list[Variables]) -> None:
         cluster = self.get_option("cluster_name")
-        if cluster:
-            guests = [guest | {"virtstack_cluster": cluster} for guest in guests]
-        if not _MARKS_TRUST:
-            guests = [_unsafe(guest) for guest in guests]
-        guests = [guest for guest in guests if self._passes(guest)]
-        grouping = Grouping(**self._options_named(_GROUPING))
-        groups: dict[str, str] = {}
-        for name, guest in zip(unique_names(guests, [self._name(guest) for guest in guests]), guests, strict=True):
-            self.inventory.add_host(name)
-            host = self.inventory.get_host(name)
-            # Not inventory.set_variable: in 2.19 that copies every value to note which file it came from.
-            for variable, value in guest.items():
-                host.set_variable(variable, value)
-            for group in grouping.names(guest):
-                if group not in groups:
-                    groups[group] = self.inventory.add_group(self._sanitize_group_name(group))
-                self.inventory.add_child(groups[group], name)
-            self._construct(name, host)
-
-    def _construct(self, name: str, host: Any) -> None:
-        compose, groups, keyed_groups = (self.get_option(key) for key in ("compose", "groups", "keyed_groups"))
-        if compose or groups or keyed_groups:
-            strict = self.get_option("strict")
-            self._set_composite_vars(compose, host.get_vars(), name, strict)
-            self._add_host_to_composed_groups(groups, host.get_vars(), name, strict, fetch_hostvars=False)
-            self._add_host_to_keyed_groups(keyed_groups, host.get_vars(), name, strict, fetch_hostvars=False)
-
-    def _name(self, guest: Variables) -> str:
-        for expression in self.get_option("hostnames"):
-            name = self._evaluated("hostnames", expression, guest)
-            if name is not None and str(name).strip():
-                return str(name).strip()
-        return default_name(guest)
-
-    def _passes(self, guest: Variables) -> bool:
-        return all(self._is_true(condition, guest) for condition in self.get_option("filters"))
-
-    def _is_true(self, condition: str, guest: Variables) -> bool:
-        value = self._evaluated("filters", condition, guest)
-        # ansible-core before 2.19 gives text for what is no literal.
-        return bool(value) and str(value).strip().lower() not in _FALSE_WORDS
-
-    def _evaluated(self, option: str, expression: str, guest: Variables) -> Any:
-        try:
-            return self._compose(expression, guest)
-        except Exception as error:
-            # Jinja and the filters in an expression raise what they like.
-            if self.get_option("strict"):
-                name = default_name(guest)
-                raise AnsibleError(
-                    f"{option}: {expression} cannot be evaluated for {name}: {to_native(error)}"
-                ) from error
-            return None
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keep Python's collector of cycles out: what is read has none, and there is a lot of it to look through."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        # The inventory stays to the end of the run, so later collections need not look through it either.
-        gc.freeze()
-        if was_enabled:
-            gc.enable()
-
-
-def _unsafe(value: Any) -> Any:
-    """Data that ansible-core before 2.19 does not template, whatever stands in it."""
-    from ansible.utils.unsafe_proxy import wrap_var
-
-    if isinstance(value, dict):
-        return {key: _unsafe(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_unsafe(item) for item in value]
-    return wrap_var(value) if isinstance(value, str) and "{" in value else value
+        super().populate([guest | {"virtstack_cluster": cluster} for guest in guests] if cluster else guests)

@@ -43,6 +43,9 @@ FORBIDDEN_ARROWS = [
     ("plugins/module_utils/objects", "plugins.module_utils.kvm"),
     ("plugins/module_utils/kvm", "plugins.module_utils.objects"),
     ("plugins/module_utils/kvm", "plugins.module_utils.cluster"),
+    ("plugins/module_utils/inventory", "plugins.module_utils.cluster"),
+    ("plugins/module_utils/inventory", "plugins.module_utils.objects"),
+    ("plugins/module_utils/inventory", "plugins.module_utils.kvm"),
     ("plugins/module_utils", "plugins.modules"),
     ("plugins/modules", "plugins.modules"),
     ("plugins/modules", "plugins.plugin_utils"),
@@ -124,11 +127,19 @@ def procedures() -> list[dict[str, str]]:
 
 
 def options_of(name: str) -> dict[str, Any]:
-    """What a module or the inventory plugin takes, with the options inside options."""
+    """What a module, or else a plugin of that name, takes, with the options inside options."""
     if (MODULES / f"{name}.py").is_file():
         return dict(importlib.import_module(f"{COLLECTION}.plugins.modules.{name}").SPEC.options)
-    plugin = importlib.import_module(f"{COLLECTION}.plugins.inventory.{name}")
-    return dict(yaml.safe_load(plugin.DOCUMENTATION)["options"])
+    found: dict[str, Any] = {}
+    for kind in ("inventory", "connection"):
+        if (REPOSITORY / "plugins" / kind / f"{name}.py").is_file():
+            plugin = importlib.import_module(f"{COLLECTION}.plugins.{kind}.{name}")
+            found |= yaml.safe_load(plugin.DOCUMENTATION)["options"]
+    # A filter's documentation stands beside it, in a file for each name.
+    for path in (REPOSITORY / "plugins" / "filter").glob(f"{name}.yml"):
+        found |= yaml.safe_load(path.read_text())["DOCUMENTATION"]["options"]
+    assert found, f"there is no module and no plugin {name}"
+    return found
 
 
 def has_option(options: dict[str, Any], dotted: str) -> bool:

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..cluster.resource import Object
-from .hostvars import Guest, is_windows
+from ..inventory.guests import leads_to_guest, way_in
+from .hostvars import Guest
 
 SSH, WINRM_HTTP, WINRM_HTTPS = 22, 5985, 5986
 
@@ -71,14 +71,7 @@ class Surroundings:
 
 def connection_variables(guest: Guest, reach: Reach, surroundings: Surroundings) -> dict[str, Any]:
     """The C(ansible_*) variables of a guest: how to connect, and where when an address is known."""
-    windows = is_windows(guest.variables) and reach.windows_connection != "none"
-    connection = reach.windows_connection if windows else "ssh"
-    variables: dict[str, Any] = {}
-    if windows:
-        variables["ansible_connection"] = connection
-        if connection == "ssh":
-            # What Windows' own OpenSSH server starts; a guest with PowerShell as its default shell overrides it.
-            variables["ansible_shell_type"] = "cmd"
+    connection, variables = way_in(guest.variables, reach.windows_connection)
     endpoint = endpoint_of(guest, connection, reach, surroundings)
     if endpoint is not None:
         variables["ansible_host"] = endpoint.host
@@ -114,20 +107,9 @@ def _wanted_networks(guest: Guest, reach: Reach) -> Iterable[tuple[str, Mapping[
 def _by_interface(guest: Guest, reach: Reach) -> Endpoint | None:
     for _name, network in _wanted_networks(guest, reach):
         for address in network.get("ips", ()):
-            if _acceptable(address, reach.address_family):
+            if leads_to_guest(address, reach.address_family):
                 return Endpoint(address)
     return None
-
-
-def _acceptable(text: str, family: str) -> bool:
-    """Whether an address is of the wanted family and leads further than its own link."""
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return False
-    if address.is_link_local or address.is_loopback:
-        return False
-    return family == "any" or family == f"ipv{address.version}"
 
 
 def _by_secondary_dns(guest: Guest, reach: Reach) -> Endpoint | None:

@@ -9,7 +9,6 @@ manifest that kubectl keeps in an annotation are never among it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
@@ -17,6 +16,7 @@ from sys import intern
 from typing import Any
 
 from ..cluster.resource import Object
+from ..inventory.guests import os_family
 
 PREFIX = "virtstack_"
 
@@ -32,8 +32,6 @@ _NOT_ANNOTATED = frozenset(
 
 _OS_ANNOTATIONS = ("vm.kubevirt.io/os", "kubevirt.io/cluster-preference-name", "kubevirt.io/preference-name")
 _OS_LABEL_PREFIX = "os.template.kubevirt.io/"
-_OS_NAME = re.compile(r"[a-z]+")
-_OS_IDS = {"mswindows": "windows", "win": "windows"}
 
 _DEVICES = ("disk", "cdrom", "lun")
 _GUEST_OS = {"prettyName": "name", "versionId": "version", "kernelRelease": "kernel"}
@@ -140,11 +138,6 @@ def size_by(guest: Guest, instancetypes: Mapping[tuple[str, str], Object]) -> No
     variables["virtstack_memory"] = _interned((spec.get("memory") or {}).get("guest"))
 
 
-def is_windows(variables: Mapping[str, Any]) -> bool:
-    """Whether the guest is a Windows: by its agent's word, else by preference, annotation or template label."""
-    return bool(variables["virtstack_os"] == "windows")
-
-
 def _guest(obj: Object, spec: Mapping[str, Any], sizes: Mapping[str, str]) -> Guest:
     metadata = obj["metadata"]
     domain = spec.get("domain") or {}
@@ -206,24 +199,18 @@ def _guest_os(status: Mapping[str, Any], key: str) -> Any:
 def _os(obj: Object, template: Mapping[str, Any], preference: str | None) -> str | None:
     reported = _guest_os(obj.get("status") or {}, "id")
     if reported:
-        return _os_name(str(reported))
+        return os_family(str(reported))
     if preference:
-        return _os_name(preference)
+        return os_family(preference)
     for metadata in (template.get("metadata") or {}, obj.get("metadata") or {}):
         annotations = metadata.get("annotations") or {}
         for annotation in _OS_ANNOTATIONS:
             if annotations.get(annotation):
-                return _os_name(annotations[annotation])
+                return os_family(annotations[annotation])
         for label in metadata.get("labels") or {}:
             if label.startswith(_OS_LABEL_PREFIX):
-                return _os_name(label.removeprefix(_OS_LABEL_PREFIX))
+                return os_family(label.removeprefix(_OS_LABEL_PREFIX))
     return None
-
-
-def _os_name(text: str) -> str | None:
-    """The family at the head of an id, a preference or a template's name: C(rhel.9) and C(rhel9.4) are C(rhel)."""
-    head = _OS_NAME.match(text.lower())
-    return intern(_OS_IDS.get(head[0], head[0])) if head else None
 
 
 def _cpu(domain: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.virtstack.core.plugins.module_utils.objects.naming import Grouping, unique_names
+from ansible_collections.virtstack.core.plugins.module_utils.inventory.naming import Grouping, unique_names
 
 
-def guest(name: str = "db", namespace: str = "prod", **more: Any) -> dict[str, Any]:
+def guest(name: str = "db", namespace: str | None = "prod", **more: Any) -> dict[str, Any]:
     variables = {"name": name, "namespace": namespace, "status": "Running", "labels": {}, **more}
     return {f"virtstack_{key}": value for key, value in variables.items()}
 
@@ -21,6 +21,12 @@ def test_a_name_that_two_guests_want_is_neithers() -> None:
     guests = [guest("a", "prod"), guest("a", "test"), guest("b", "prod")]
 
     assert unique_names(guests, ["a", "a", "b"]) == ["a.prod", "a.test", "b"]
+
+
+def test_a_guest_without_a_namespace_is_called_after_its_host() -> None:
+    guests = [guest("a", None, node="kvm1"), guest("a", None, node="kvm2")]
+
+    assert unique_names(guests, ["a", "a"]) == ["a.kvm1", "a.kvm2"]
 
 
 def test_the_order_of_guests_does_not_change_their_names() -> None:

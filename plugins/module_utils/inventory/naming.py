@@ -46,14 +46,14 @@ def _snake(text: str) -> str:
 
 
 def default_name(variables: Mapping[str, Any]) -> str:
-    """C(<name>.<namespace>): a namespace has no dot, so that no two machines share one."""
-    return f"{variables['virtstack_name']}.{variables['virtstack_namespace']}"
+    """C(<name>.<namespace>) in a cluster, C(<name>.<KVM host>) elsewhere: where a machine's name is its own."""
+    return f"{variables['virtstack_name']}.{variables['virtstack_namespace'] or variables['virtstack_node']}"
 
 
 def unique_names(guests: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> list[str]:
     """The wanted names, where each is wanted once; all guests that want the same one get their default name instead.
 
-    Which of them comes first plays no part, so that a host keeps its name when others come and go in other namespaces.
+    Which of them comes first plays no part, so that a host keeps its name when others come and go elsewhere.
     """
     names = [*wanted]
     while True:
