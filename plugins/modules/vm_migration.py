@@ -32,6 +32,7 @@ attributes:
     description: Shows the node of the guest before and after. Without O(wait) the node after is what was asked for.
 seealso:
   - module: virtstack.core.migration_policy
+  - module: virtstack.core.node_maintenance
   - module: virtstack.core.vm_power
 options:
   name:
@@ -50,7 +51,8 @@ options:
     description:
       - Moves the guests that are on this node now, in O(namespace), or in all namespaces where none is given. Together
         with the other ways of selecting, only those of the selected machines that are on this node.
-      - The node is not cordoned, so that other guests may come to it.
+      - The node is not cordoned, so that other guests may come to it. To empty it, see
+        M(virtstack.core.node_maintenance).
     type: str
   namespace:
     description: Namespace of the machines. Only O(from_node) alone goes without.

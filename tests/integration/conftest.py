@@ -75,6 +75,15 @@ def installed_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture
+def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab with the operator installed, for a test that would disturb others."""
+    lab = Lab(tmp_path_factory.mktemp("own"))
+    lab.command("start", "--installed", "--time-factor", TIME_FACTOR, "--quiet")
+    yield lab
+    lab.command("stop")
+
+
+@pytest.fixture
 def empty_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab as it comes, for a test that installs the operator itself."""
     lab = Lab(tmp_path_factory.mktemp("empty"))

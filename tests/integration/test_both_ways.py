@@ -41,6 +41,7 @@ THERE: list[tuple[str, Options]] = [
     ("vm_clone", {"namespace": NAMESPACE, "vm": "db", "target": "copy", "wait": True}),
     ("vm_migration", {"names": ["db"], "namespace": NAMESPACE, "state": "cancelled"}),
     ("migration_policy", {"name": "both-ways", "vm_selector": {"app": "both-ways"}, "allow_post_copy": True}),
+    ("node_maintenance", {"name": "worker-2", "state": "uncordoned"}),
 ]
 # What is asked for then in check mode: changes, removals, mistakes.
 ASKED: list[tuple[str, Options]] = [
@@ -74,6 +75,8 @@ ASKED: list[tuple[str, Options]] = [
     ("vm_migration", {"label_selector": "!none", "namespace": NAMESPACE, "node": "worker-9"}),
     ("migration_policy", {"name": "both-ways", "bandwidth_per_migration": "32Mi", "resolve": True}),
     ("migration_policy", {"name": "both-ways", "bandwidth_per_migration": "32"}),
+    ("node_maintenance", {"name": "worker-2", "force": True, "delete_emptydir_data": True}),
+    ("node_maintenance", {"name": "worker-9"}),
 ]
 
 

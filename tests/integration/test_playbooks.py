@@ -10,6 +10,8 @@ from conftest import Ansible, Lab
 PLACE = Path(__file__).resolve().parent
 # These install the operator themselves, and remove it.
 ON_AN_EMPTY_LAB = ("operator",)
+# These would move what others have left on the nodes.
+ON_A_LAB_OF_THEIR_OWN = ("node_maintenance",)
 
 
 def playbooks(*, main: bool) -> list[Path]:
@@ -23,7 +25,9 @@ def name_of(playbook: Path) -> str:
 @pytest.fixture
 def lab(request: pytest.FixtureRequest, playbook: Path) -> Lab:
     """The lab that the case needs; an empty one is started for it alone."""
-    kind = "empty_lab" if playbook.parent.name in ON_AN_EMPTY_LAB else "installed_lab"
+    case = playbook.parent.name
+    kind = "own_lab" if case in ON_A_LAB_OF_THEIR_OWN else "installed_lab"
+    kind = "empty_lab" if case in ON_AN_EMPTY_LAB else kind
     found: Lab = request.getfixturevalue(kind)
     return found
 

@@ -31,6 +31,8 @@ CONCURRENCY = 16
 _MERGE_PATCH = "application/merge-patch+json"
 _APPLY_PATCH = "application/apply-patch+yaml"
 
+_POD = Resource("", "v1", "pods", "Pod")
+
 T = TypeVar("T")
 R = TypeVar("R")
 # Named here, because inside Client the word list is a method.
@@ -296,6 +298,31 @@ class Client:
         """What a subresource answers, in pieces as they come. Raises TimeoutError after that many silent seconds."""
         asked = Asked("follow", resource, name, namespace, subresource)
         return self._transport.pieces(asked, resource.path(name, namespace, subresource), query, timeout)
+
+    def evict(self, name: str, namespace: str, *, uid: str | None = None, dry_run: bool = False) -> bool:
+        """Ask for a pod's eviction; False when it was not there.
+
+        Raises Conflict where a disruption budget does not allow it now, and Denied where a webhook answers for the pod:
+        KubeVirt's says so when it sees to the guest instead.
+        """
+        options: dict[str, Any] = {}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        if dry_run:
+            options["dryRun"] = ["All"]
+        metadata = {"name": name, "namespace": namespace}
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata, "deleteOptions": options}
+        try:
+            self._transport.send(
+                Asked("evict", _POD, name, namespace),
+                "POST",
+                _POD.path(name, namespace, "eviction"),
+                body=body,
+                repeatable=dry_run or uid is not None,
+            )
+        except NotFound:
+            return False
+        return True
 
     def watch(
         self,
