@@ -190,8 +190,8 @@ class _Presence:
         wanted = self._params["size"]
         if wanted is None:
             return {}
-        storage = at(live, "spec.storage")
-        share = self._share(claim) if storage is not None or live is None else 0.0
+        # CDI adds what a file system takes only where spec.storage asks for the claim.
+        share = self._share(claim) if at(live, "spec.storage") is not None else 0.0
         declared = at(live, "spec.storage.resources.requests.storage") or at(
             live, "spec.pvc.resources.requests.storage"
         )
@@ -204,7 +204,7 @@ class _Presence:
                 f" {at(claim, 'status.phase')}). Wait for it, or delete it and make it anew."
             )
         self._refuse_rigid(claim)
-        body = {"spec": {"resources": {"requests": {"storage": quantity.canonical(str(needed), "size")}}}}
+        body = {"spec": {"resources": {"requests": {"storage": data_volumes.text(needed)}}}}
         after = self._client.patch(PVC, name, self._namespace, body, dry_run=self._task.check_mode)
         self._claims[name] = after
         result: Result = {"expanded": True}

@@ -219,14 +219,16 @@ def growth(name: str, wanted: str, declared: str | None, claim: Object, share: f
     if needed < present and disk_size(present, share) > size:
         usable = disk_size(present, share)
         raise Failure(
-            f"size: the volume {name} has {usable // _MEBIBYTE}Mi for its disk (its claim has {_text(present)}), and"
+            f"size: the volume {name} has {usable // _MEBIBYTE}Mi for its disk (its claim has {text(present)}), and"
             f" cannot shrink to {wanted}. Declare its size or more, or clone it into a smaller one."
         )
     return None
 
 
-def _text(size: Decimal) -> str:
-    return quantity.canonical(str(int(size)), "size")
+def text(size: Decimal | int) -> str:
+    """A size in bytes as a quantity, with a unit where it is whole."""
+    count = int(size)
+    return quantity.canonical(f"{count // 1024}Ki", "size") if count % 1024 == 0 else str(count)
 
 
 # Waiting

@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..cluster.client import Client
+from ..cluster.client import FIELD_MANAGER, Client
+from ..cluster.compare import owned_fields, owned_part
 from ..cluster.declare import Key, Outcome, declare, read_many, remove
 from ..cluster.errors import ClusterError
 from ..cluster.resource import Object, Resource
@@ -114,7 +115,7 @@ def differing(declared: Any, live: Any, path: str = "spec", hidden: Collection[s
 
 
 def _same(declared: Any, live: Any) -> bool:
-    if declared == live or (not declared and live is None):
+    if declared == live or (declared == [] and live is None):
         return True
     if not isinstance(declared, str) or not isinstance(live, str):
         return False
@@ -142,6 +143,7 @@ def make(client: Client, course: Course, desired: Object, live: Object | None, t
                 f"There is another {course.noun} {label(live)}: {'; '.join(others)}. It cannot be changed: choose"
                 " another name, or delete it with state: absent."
             )
+        desired = _with_spec_of(live, desired)
     outcome = declare(
         client,
         resource,
@@ -153,6 +155,15 @@ def make(client: Client, course: Course, desired: Object, live: Object | None, t
     if before is not None and live is None:
         return Outcome(resource, "updated", before, outcome.after, outcome.warnings)
     return outcome
+
+
+def _with_spec_of(live: Object, desired: Object) -> Object:
+    """The declaration with as much of the live spec as we declared once: what is left out now cannot go away."""
+    fields = owned_fields(live, FIELD_MANAGER, desired["apiVersion"]) or {}
+    body = {name: value for name, value in desired.items() if name != "spec"}
+    if "f:spec" in fields:
+        body["spec"] = owned_part(live.get("spec") or {}, fields["f:spec"])
+    return body
 
 
 def _clear(client: Client, course: Course, live: Object, task: Task) -> None:
