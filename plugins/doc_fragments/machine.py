@@ -79,7 +79,9 @@ options:
     description: Machine type, for example V(q35).
     type: str
   hostname:
-    description: Host name the guest is given, a DNS label. Default is the machine's name.
+    description:
+      - Host name the guest is given, a DNS label. Default is the machine's name.
+      - On a KVM host, cloud-init gives it to the guest, with the seed.
     type: str
   disks:
     description:
@@ -99,8 +101,10 @@ options:
         default: present
       boot_source:
         description:
-          - Copy a boot source of the cluster (a DataSource), by name, or by a dictionary of C(name) and C(namespace).
-          - The namespace is C(openshift-virtualization-os-images) unless given.
+          - On a cluster, copy a boot source (a DataSource), by name, or by a dictionary of C(name) and C(namespace),
+            which is C(openshift-virtualization-os-images) unless given.
+          - On a KVM host, copy a volume of that name (or with C(.qcow2), C(.raw), C(.img) or C(.iso) after it), by
+            name, or by a dictionary of C(name) and C(pool), which is that of the disk unless given.
         type: raw
       blank:
         description: An empty volume that is kept. Needs O(disks[].size).
@@ -109,6 +113,8 @@ options:
         description:
           - Import an image from a URL, as a text, or as a dictionary of C(url), C(secret) (name of a Secret with
             C(accessKeyId) and C(secretKey)) and C(cert_config_map) (name of a ConfigMap with the CA).
+          - On a KVM host, a dictionary of C(url) and C(checksum) (C(sha256:) and the digits). The image is a qcow2 or
+            raw one that is not packed; the task's own system downloads it.
           - Needs O(disks[].size). What is no URL with C(http) or C(https) is refused.
         type: raw
       registry:
@@ -196,10 +202,12 @@ options:
         description: Whether the space of the volume that is made is allocated at once.
         type: bool
       pool:
-        description: Storage pool in which the volume is made. KVM hosts only.
+        description: Storage pool in which the volume is made, V(default) unless given. KVM hosts only.
         type: str
       format:
-        description: Format of the image that is made. KVM hosts only.
+        description:
+          - Format of the image that is made, V(qcow2) in pools of files unless given, or of that in O(disks[].path),
+            where no pool knows it and its name does not tell. KVM hosts only.
         type: str
         choices: [raw, qcow2]
       device:
@@ -260,11 +268,14 @@ options:
         description:
           - V(pod) for the pod network, or the name of a network. On a cluster, that of a NetworkAttachmentDefinition,
             with its namespace before a slash where it is another.
+          - On a KVM host, V(pod) is the network V(default), and the name is that of a network of libvirt. A bridge of
+            the host itself is V(bridge:br0), a device of the host that is shared by macvtap V(macvtap:eth0).
         type: str
       binding:
         description:
           - How the interface is attached - V(masquerade), V(bridge), V(sriov), or the name of a network binding plugin
             such as V(l2bridge). A new interface on the pod network is V(masquerade), another one V(bridge).
+          - On a KVM host the network decides it; V(masquerade) and V(bridge) are accepted, others refused.
         type: str
       model:
         description: Device model the guest sees. A new interface uses what the preference, or the system, says.
@@ -297,6 +308,9 @@ options:
         description: State of the link. A new interface is up.
         type: str
         choices: [up, down]
+      portgroup:
+        description: Port group of the network. KVM hosts only.
+        type: str
   ssh_keys:
     description:
       - Public keys that may log in as the image's default user, each a line as in C(authorized_keys).

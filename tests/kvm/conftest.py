@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from guests import Console, Guest, domain_xml
 from playing import ansible
+from stage import stage
 from virtlab.hosts import requirements
 from virtlab.hosts.fleet import Hosts
 from virtlab.hosts.host import Host
@@ -54,6 +55,12 @@ def tiny(hosts: Hosts) -> Tiny:
         return make(hosts.shared / "tiny")
     except ImageError as error:
         pytest.skip(f"the tiny guest cannot be made here: {error}")
+
+
+@pytest.fixture(scope="session")
+def staged(alpha: Host, tiny: Tiny) -> Host:
+    """The host C(alpha) with a network and a pool C(default), in which there is the image of the tiny guest."""
+    return stage(alpha, tiny)
 
 
 @pytest.fixture

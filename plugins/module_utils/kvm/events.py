@@ -32,6 +32,7 @@ class _Loop:
         self._lock = threading.Lock()
         self._registered = False
         self._users = 0
+        self._timer = -1
         self._thread: threading.Thread | None = None
 
     def enter(self) -> None:
@@ -39,10 +40,11 @@ class _Loop:
             if not self._registered:
                 libvirt.virEventRegisterDefaultImpl()
                 # Without a timer the loop would sleep until a connection has something to say.
-                libvirt.virEventAddTimeout(_LOOP_TICK, lambda *_timer: None, None)
+                self._timer = libvirt.virEventAddTimeout(_LOOP_TICK, lambda *_timer: None, None)
                 self._registered = True
             self._users += 1
             if self._thread is None or not self._thread.is_alive():
+                libvirt.virEventUpdateTimeout(self._timer, _LOOP_TICK)
                 self._thread = threading.Thread(target=self._run, name="libvirt events", daemon=True)
                 self._thread.start()
 
@@ -50,6 +52,9 @@ class _Loop:
         with self._lock:
             self._users -= 1
             thread = self._thread if self._users == 0 else None
+            if thread is not None:
+                # The loop ends at its timer's next beat: at once.
+                libvirt.virEventUpdateTimeout(self._timer, 0)
         if thread is not None and thread is not threading.current_thread():
             thread.join(5)
 

@@ -127,13 +127,13 @@ def view(domain: Element) -> DomainView:
     loader, os_ = domain.find("os/loader"), domain.find("os")
     efi = (os_ is not None and os_.get("firmware") == "efi") or (loader is not None and loader.get("type") == "pflash")
     topology = cpu.find("topology") if cpu is not None else None
-    memory = _bytes(domain.find("memory"))
+    memory = bytes_of(domain.find("memory"))
     return DomainView(
         name=_text(domain, "name") or "",
         uuid=_text(domain, "uuid"),
         title=_text(domain, "title"),
         memory=memory,
-        memory_current=_bytes(domain.find("currentMemory")) or memory,
+        memory_current=bytes_of(domain.find("currentMemory")) or memory,
         vcpus=int(vcpu.get("current") or maximum) if vcpu is not None else maximum,
         vcpus_maximum=maximum,
         topology={
@@ -224,10 +224,12 @@ def _kept(domain: Element) -> dict[str, dict[str, str]]:
     return found
 
 
-def _bytes(element: Element | None) -> int:
+def bytes_of(element: Element | None, number: str | None = None) -> int:
+    """The bytes of an element like C(<memory unit="MiB">512</memory>), or of the number that an attribute holds."""
     if element is None:
         return 0
-    return int(element.text or 0) * _UNITS.get(element.get("unit") or "KiB", 1024)
+    text = number if number is not None else element.text
+    return int(text or 0) * _UNITS.get(element.get("unit") or "KiB", 1024)
 
 
 def _text(element: Element, path: str) -> str | None:

@@ -23,10 +23,13 @@ from .refusal import Problems
 
 # Options that only a cluster understands, and what a KVM host offers instead.
 CLUSTER_ONLY = {
-    "disks.boot_source": "name an image file or volume with disks.volume or disks.path",
-    "disks.registry": "name an image file or volume with disks.volume or disks.path",
-    "disks.clone_pvc": "use disks.volume",
-    "disks.clone_snapshot": "use disks.volume",
+    "cpu.dedicated": "pin its CPUs with <cputune> in xml",
+    "disks.boot_source.namespace": "name the pool that holds the image with disks.boot_source.pool",
+    "disks.http.secret": "put the credentials into the URL",
+    "disks.http.cert_config_map": "make the CA known to the system that runs the task",
+    "disks.registry": "use disks.http, or name an image file or volume with disks.path or disks.boot_source",
+    "disks.clone_pvc": "copy a volume with disks.boot_source",
+    "disks.clone_snapshot": "copy a volume with disks.boot_source",
     "disks.pvc": "use disks.volume",
     "disks.data_volume": "use disks.volume",
     "disks.container_disk": "use disks.volume or disks.path",
@@ -50,6 +53,9 @@ KVM_ONLY = {
     "disks.path": "use disks.pvc, disks.http or disks.container_disk",
     "disks.pool": "use disks.storage_class",
     "disks.format": "leave it out; the cluster stores raw images",
+    "disks.boot_source.pool": "use disks.boot_source.namespace",
+    "disks.http.checksum": "leave it out; CDI checks none",
+    "interfaces.portgroup": "use a network that has the VLAN",
 }
 
 

@@ -41,9 +41,16 @@ class Source:
 SOURCES = {
     source.option: source
     for source in (
-        Source("boot_source", "volume", "optional", ("name", "namespace"), ("name",)),
+        Source("boot_source", "volume", "optional", ("name", "namespace", "pool"), ("name",)),
         Source("blank", "volume", "required"),
-        Source("http", "volume", "required", ("url", "secret", "cert_config_map"), ("url",), ("http", "https")),
+        Source(
+            "http",
+            "volume",
+            "required",
+            ("url", "secret", "cert_config_map", "checksum"),
+            ("url",),
+            ("http", "https"),
+        ),
         Source(
             "registry",
             "volume",

@@ -13,6 +13,8 @@ from . import names
 from .refusal import Problems, Refused
 
 POD_NETWORK = "pod"
+# Before the name of a device of a KVM host that an interface is attached to without a network of libvirt.
+BRIDGE_PREFIX, MACVTAP_PREFIX = HOST_PREFIXES = ("bridge:", "macvtap:")
 MODELS = ("virtio", "e1000", "e1000e", "igb", "rtl8139", "pcnet", "ne2k_pci")
 PROTOCOLS = ("TCP", "UDP")
 # libvirt's migration ports: what arrives there never reaches the guest.
@@ -41,6 +43,7 @@ class Interface:
     boot_order: int | None = None
     ports: tuple[Port, ...] | None = None
     link: str | None = None
+    portgroup: str | None = None
 
     @property
     def on_pod_network(self) -> bool:
@@ -96,6 +99,7 @@ def read_interface(options: Mapping[str, Any]) -> Interface:
         boot_order=order,
         ports=ports,
         link=options.get("link"),
+        portgroup=options.get("portgroup"),
     )
 
 

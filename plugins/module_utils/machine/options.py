@@ -88,6 +88,7 @@ INTERFACE_OPTIONS: dict[str, Option] = {
         }
     ),
     "link": _choice(("up", "down")),
+    "portgroup": {"type": "str"},
 }
 
 MACHINE_OPTIONS: dict[str, Option] = {

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from ansible_collections.virtstack.core.plugins.modules import data_volume
+from ansible_collections.virtstack.core.plugins.modules import kvm_vm
 from ansible_collections.virtstack.core.plugins.plugin_utils.direct import DirectAction
 
 
 class ActionModule(DirectAction):
-    MODULE = data_volume
+    MODULE = kvm_vm

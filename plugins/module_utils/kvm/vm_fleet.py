@@ -1,0 +1,169 @@
+# Copyright (c) 2026 The virtstack.core founders
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a task asks of a host once, however many machines it is for: domains, networks, pools, platforms."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element
+
+from ..machine.refusal import Refused
+from .connection import Host
+from .errors import asking
+from .library import libvirt
+from .platform import Platform, platform
+from .view import DomainView, view
+from .xml import parse
+
+# Pools whose volumes are files or devices below the pool's target, and of which libvirt's type a disk is then.
+LOCAL_POOLS = {"dir": "file", "fs": "file", "netfs": "file", "gluster": "file", "logical": "block", "zfs": "block"}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A storage pool that runs."""
+
+    name: str
+    pool: libvirt.virStoragePool
+    type: str
+    target: str
+
+    @property
+    def is_local(self) -> bool:
+        return self.type in LOCAL_POOLS
+
+    @property
+    def makes_files(self) -> bool:
+        return LOCAL_POOLS.get(self.type) == "file"
+
+    def path(self, volume: str) -> str:
+        """Where a volume of that name is, or will be."""
+        return f"{self.target.rstrip('/')}/{volume}"
+
+
+class Fleet:
+    """The host, with what was asked of it. Its methods may be called by several threads at once."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._lock = threading.RLock()
+        self._domains: dict[str, DomainView] | None = None
+        self._networks: dict[str, bool] = {}
+        self._pools: dict[str, Pool] = {}
+        self._platforms: dict[tuple[str | None, str | None, str | None], Platform] = {}
+        self._claimed: dict[str, str] = {}
+
+    def platform(self, architecture: str | None, machine: str | None, type_: str | None) -> Platform:
+        """See platform. Raises Refused."""
+        key = (architecture, machine, type_)
+        with self._lock:
+            if key not in self._platforms:
+                self._platforms[key] = platform(self.host, architecture, machine, type_)
+            return self._platforms[key]
+
+    def domains(self) -> dict[str, DomainView]:
+        """All domains of the host as they are configured, by name; read once."""
+        with self._lock:
+            if self._domains is None:
+                with asking(f"list the virtual machines of {self.host.uri}"):
+                    found = self.host.connection.listAllDomains(0)
+                read = [_read(domain) for domain in found]
+                self._domains = {item.name: item for item in read if item is not None}
+            return self._domains
+
+    def check_mac(self, mac: str, name: str, label: str) -> None:
+        """Raises Refused where another machine of the host has the address, or is given it in the same task."""
+        with self._lock:
+            owner = self._claimed.setdefault(f"mac {mac}", name)
+        other = next((item for item in self._addresses(mac) if item != name), None)
+        other = other or (owner if owner != name else None)
+        if other is not None:
+            raise Refused(f"{label}: mac: {mac} is that of virtual machine {other}; give each machine its own")
+
+    def _addresses(self, mac: str) -> Iterator[str]:
+        for domain in self.domains().values():
+            if any((interface.mac or "").lower() == mac for interface in domain.interfaces):
+                yield domain.name
+
+    def check_free(self, path: str, pool: str | None, volume: str | None, name: str, label: str) -> None:
+        """Raises Refused where another machine writes to the file or volume, or is given it in the same task."""
+        with self._lock:
+            owner = self._claimed.setdefault(f"path {path}", name)
+        other = next(
+            (
+                domain.name
+                for domain in self.domains().values()
+                if domain.name != name
+                and any(
+                    (disk.source == path or (disk.pool is not None and (disk.pool, disk.source) == (pool, volume)))
+                    and not disk.readonly
+                    and not disk.shareable
+                    for disk in domain.disks
+                )
+            ),
+            None,
+        )
+        other = other or (owner if owner != name else None)
+        if other is not None:
+            raise Refused(
+                f"{label}: {path} is a disk of virtual machine {other}; use another, or set shareable: true on both"
+            )
+
+    def require_network(self, name: str, label: str, *, active: bool) -> None:
+        """Raises Refused for a network that the host does not have, or that does not run where a guest is to start."""
+        with self._lock:
+            if name not in self._networks:
+                network = self.host.network(name)
+                if network is None:
+                    with asking("list the networks"):
+                        known = sorted(item.name() for item in self.host.connection.listAllNetworks(0))
+                    raise Refused(
+                        f"{label}: network: this host has no network {name}; it has {', '.join(known) or 'none'}."
+                        " virtstack.core.kvm_network makes one"
+                    )
+                with asking(f"read network {name}"):
+                    self._networks[name] = bool(network.isActive())
+            if active and not self._networks[name]:
+                raise Refused(f"{label}: network: {name} does not run; start it with virtstack.core.kvm_network")
+
+    def pool(self, name: str, label: str) -> Pool:
+        """The pool. Raises Refused for one that the host does not have, or that does not run."""
+        with self._lock:
+            if name not in self._pools:
+                self._pools[name] = self._read_pool(name, label)
+            return self._pools[name]
+
+    def _read_pool(self, name: str, label: str) -> Pool:
+        found = self.host.pool(name)
+        if found is None:
+            with asking("list the pools"):
+                known = sorted(item.name() for item in self.host.connection.listAllStoragePools(0))
+            raise Refused(
+                f"{label}: this host has no storage pool {name}; it has {', '.join(known) or 'none'}."
+                " virtstack.core.kvm_pool makes one"
+            )
+        with asking(f"read pool {name}"):
+            is_active, document = bool(found.isActive()), parse(found.XMLDesc(0))
+        if not is_active:
+            raise Refused(f"{label}: storage pool {name} does not run; start it with virtstack.core.kvm_pool")
+        target = (document.findtext("target/path") or "").strip()
+        return Pool(name, found, document.get("type") or "", target)
+
+
+def _read(domain: libvirt.virDomain) -> DomainView | None:
+    try:
+        return view(parse(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)))
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        with asking("read the virtual machines"):
+            raise
+
+
+def document(domain: libvirt.virDomain) -> Element:
+    """A domain as it is configured, with its secrets."""
+    with asking(f"read virtual machine {domain.name()}"):
+        return parse(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))

@@ -1,0 +1,33 @@
+"""Machines declared on a real host, as playbooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playing import Ansible
+from stage import remove_machines
+from virtlab.hosts.host import Host
+
+CASES = Path(__file__).parent / "kvm_vm"
+PREFIXES = ("main-", "live-", "bad-", "gone-", "both-")
+
+
+@pytest.fixture(scope="module")
+def host(staged: Host) -> Iterator[Host]:
+    yield staged
+    remove_machines(staged, *PREFIXES)
+
+
+def test_a_second_run_changes_nothing(host: Host, ansible: Ansible) -> None:
+    foretold = ansible.play(CASES / "main.yml", "--check", "--diff", uri=host.uri)
+    assert foretold.returncode == 0, foretold.output
+    first = ansible.play(CASES / "main.yml", "--diff", uri=host.uri)
+    assert first.returncode == 0, first.output
+    assert first.changed == foretold.changed == 3, first.output
+    second = ansible.play(CASES / "main.yml", "--diff", uri=host.uri)
+    assert second.returncode == 0, second.output
+    assert second.changed == 0, second.output
+    checked = ansible.play(CASES / "main.yml", "--check", uri=host.uri)
+    assert checked.changed == 0, checked.output
