@@ -93,10 +93,13 @@ class Authority:
             self._sign(_name("kube-apiserver"), certificate, key, [ExtendedKeyUsageOID.SERVER_AUTH], alternatives)
         return certificate, key
 
-    def serving_context(self, name: str, *hosts: str) -> ssl.SSLContext:
-        """TLS of a server of that name on this machine; it is certified as each of C(hosts) as well."""
+    def serving_context(self, name: str, *hosts: str, kept: bool = True) -> ssl.SSLContext:
+        """TLS of a server of that name on this machine; it is certified as each of C(hosts) as well.
+
+        The certificate is C(kept) for later, or made anew.
+        """
         certificate, key = self.directory / f"serving-{name}.crt", self.directory / f"serving-{name}.key"
-        if not certificate.exists():
+        if not (kept and certificate.exists()):
             alternatives: list[x509.GeneralName] = [x509.DNSName(host) for host in ("localhost", *hosts)]
             alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in ADDRESSES]
             self._sign(_name(name), certificate, key, [ExtendedKeyUsageOID.SERVER_AUTH], alternatives)

@@ -44,10 +44,21 @@ class RouteController(Controller):
             return None
         live = self.find(ROUTES, *key)
         if live is None:
-            self.create(ROUTES, route(key[1], host, owner))
+            live = self.create(ROUTES, route(key[1], host, owner))
         elif live["spec"].get("host") != host:
-            self.update(ROUTES, {**live, "spec": {**live["spec"], "host": host}})
+            live = self.update(ROUTES, {**live, "spec": {**live["spec"], "host": host}})
+        if live is not None and ((live.get("status") or {}).get("ingress") or [{}])[0].get("host") != host:
+            self.write_status(ROUTES, live, {"ingress": [self._admitted(host)]})
         return None
+
+    def _admitted(self, host: str) -> Object:
+        stamp = self.cluster.clock.stamp()
+        return {
+            "host": host,
+            "routerName": "default",
+            "wildcardPolicy": "None",
+            "conditions": [{"type": "Admitted", "status": "True", "lastTransitionTime": stamp}],
+        }
 
 
 def route(name: str, host: str, owner: Object) -> Object:

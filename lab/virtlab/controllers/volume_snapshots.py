@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from virtlab.controllers.ownership import being_deleted
 from virtlab.controllers.runtime import Controller, Key, Manager
+from virtlab.datapath.jobs import Job
 from virtlab.resource import Object
 from virtlab.store import Event
 
@@ -13,6 +14,7 @@ SNAPSHOTS = "volumesnapshots.snapshot.storage.k8s.io"
 CONTENTS = "volumesnapshotcontents.snapshot.storage.k8s.io"
 CLASSES = "volumesnapshotclasses.snapshot.storage.k8s.io"
 TAKE = 2.0  # seconds
+RETRY = 10.0  # real seconds until a copy that failed is made again
 
 
 def source_claim(snapshot: Object) -> str:
@@ -37,9 +39,7 @@ class VolumeSnapshotController(Controller):
             metadata = event.object["metadata"]
             return self._of_claim.keys(f"{metadata.get('namespace')}/{metadata['name']}")
         if event.type == "DELETED":
-            content = (event.object.get("status") or {}).get("boundVolumeSnapshotContentName")
-            if content:
-                self.delete(CONTENTS, None, content)
+            self._forget(event.object)
             return ()
         return super().keys(event)
 
@@ -57,6 +57,12 @@ class VolumeSnapshotController(Controller):
             message = f"Waiting for a snapshot {key[0]}/{key[1]} to be created by the CSI driver."
             self.event(snapshot, "CreatingSnapshot", message)
         status = {"boundVolumeSnapshotContentName": content, "readyToUse": False}
+        problem = self._cut(snapshot, claim, content)
+        if problem is not None:
+            if problem:
+                status["error"] = self._error(snapshot, f"Failed to check and update snapshot content: {problem}")
+            self.write_status(SNAPSHOTS, snapshot, status)
+            return RETRY if problem else None
         wait = self.remaining(snapshot["metadata"]["uid"], "take", TAKE)
         if wait:
             self.write_status(SNAPSHOTS, snapshot, status)
@@ -75,8 +81,45 @@ class VolumeSnapshotController(Controller):
             if claim is None
             else f"Failed to create snapshot content with error: the PVC {name} is not yet bound to a PV"
         )
+        return self._error(snapshot, text)
+
+    def _error(self, snapshot: Object, text: str) -> Object:
         old = ((snapshot.get("status") or {}).get("error")) or {}
         return old if old.get("message") == text else {"message": text, "time": self.cluster.clock.stamp()}
+
+    def _cut(self, snapshot: Object, claim: Object, content: str) -> str | None:
+        """Copy the claim's disk: None once that is done, why it failed, or nothing while it goes on."""
+        volumes = self.cluster.volumes
+        if volumes is None:
+            return None
+        source, target = volumes.disk(claim), volumes.disks.snapshot(content)
+        if target.exists() or not source.exists():
+            return None
+        metadata = snapshot["metadata"]
+        key, size = f"snapshot/{metadata['uid']}", max(1, source.stat().st_size)
+
+        def work(job: Job) -> None:
+            volumes.disks.copy(source, target, progress=lambda done: job.report(done / size))
+
+        found = (metadata["namespace"], metadata["name"])
+        job = volumes.jobs.begin(key, work, lambda: self.manager.enqueue(self, found))
+        if not job.over:
+            return ""
+        volumes.jobs.drop(key)
+        return str(job.problem) if job.problem is not None else None
+
+    def _forget(self, snapshot: Object) -> None:
+        """The snapshot is gone, and with it what was copied, unless its class retains that."""
+        name: str = (snapshot.get("status") or {}).get("boundVolumeSnapshotContentName") or ""
+        content = self.find(CONTENTS, None, name) if name else None
+        volumes = self.cluster.volumes
+        if volumes is not None:
+            volumes.jobs.drop(f"snapshot/{snapshot['metadata']['uid']}")
+        if content is None or content["spec"].get("deletionPolicy", "Delete") != "Delete":
+            return
+        self.delete(CONTENTS, None, name)
+        if volumes is not None:
+            volumes.disks.remove(volumes.disks.snapshot(name))
 
     def _content(self, name: str, snapshot: Object) -> Object:
         metadata = snapshot["metadata"]

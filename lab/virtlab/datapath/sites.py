@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from virtlab.certificates import Authority
+from virtlab.datapath.export_server import ExportServer
 from virtlab.datapath.upload_proxy import UploadProxy
 from virtlab.state import State
 
@@ -19,6 +22,7 @@ ADDRESS = "127.0.0.1"
 BUFFER = 1 << 20  # bytes that are taken in ahead of who reads them
 GRACE = 0.5  # seconds that connections get at the end
 KEEP_ALIVE = 300.0  # seconds
+SERVICE = re.compile(r"^virt-export-[^./]+\.[^./]+\.svc$")
 
 
 def bound(port: int) -> socket.socket:
@@ -38,13 +42,15 @@ class Sites:
     """The sockets of one lab, taken before anything is served, so that their ports can be told."""
 
     upload: socket.socket
+    export: socket.socket
 
     @classmethod
     def open(cls, state: State) -> Sites:
         """Ports are kept for the next start where they can be."""
         settings = state.settings
-        sites = cls(bound(settings.upload_port))
+        sites = cls(bound(settings.upload_port), bound(settings.export_port))
         settings.upload_port = sites.upload.getsockname()[1]
+        settings.export_port = sites.export.getsockname()[1]
         state.settings = settings
         return sites
 
@@ -56,7 +62,35 @@ class Sites:
         upload_context = state.authority.serving_context(
             "cdi-uploadproxy", "cdi-uploadproxy.openshift-cnv.svc", "cdi-uploadproxy-openshift-cnv.apps.lab"
         )
-        return [await _serve(UploadProxy(cluster, volumes).application(), self.upload, upload_context)]
+        authority = export_authority(state)
+        volumes.export_host = _host(self.export)
+        volumes.export_ca = authority.pem
+        return [
+            await _serve(UploadProxy(cluster, volumes).application(), self.upload, upload_context),
+            await _serve(ExportServer(cluster, volumes).application(), self.export, export_context(authority)),
+        ]
+
+
+def export_authority(state: State) -> Authority:
+    """Exports are certified by an authority of their own, which their links tell."""
+    directory = state.directory / "export-ca"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return Authority(directory, "export.kubevirt.io")
+
+
+def export_context(authority: Authority) -> ssl.SSLContext:
+    """TLS with a certificate for the name that a client asks for, where it is the service of an export."""
+    context = authority.serving_context("virt-exportproxy", "virt-exportproxy.openshift-cnv.svc")
+    known: dict[str, ssl.SSLContext] = {}
+
+    def choose(connection: ssl.SSLObject, name: str | None, default: ssl.SSLContext) -> None:
+        if name and SERVICE.match(name):
+            if name not in known:
+                known[name] = authority.serving_context("virt-export", name, kept=False)
+            connection.context = known[name]
+
+    context.sni_callback = choose
+    return context
 
 
 def _host(listener: socket.socket) -> str:

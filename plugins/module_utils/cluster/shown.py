@@ -14,7 +14,18 @@ from .resource import Object, Resource
 HIDDEN = "********"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 # Fields that hold a secret in whatever kind they appear.
-_SECRET_FIELDS = frozenset({"password", "passphrase", "token", "userData", "userDataBase64", "privateKey"})
+_SECRET_FIELDS = frozenset(
+    {
+        "password",
+        "passphrase",
+        "token",
+        "userData",
+        "userDataBase64",
+        "privateKey",
+        # An annotation by which CDI lets clone from another namespace.
+        "cdi.kubevirt.io/storage.clone.token",
+    }
+)
 
 
 def essence(found: Object | None) -> Object | None:

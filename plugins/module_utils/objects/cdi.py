@@ -15,7 +15,19 @@ from ..cluster.verdict import Failed, Progress, Ready, Verdict
 GROUP = "cdi.kubevirt.io"
 HINT = "CDI is not installed on this cluster; install it with virtstack.core.operator"
 
-DATA_VOLUME = Resource(GROUP, "v1beta1", "datavolumes", "DataVolume", hint=HINT)
+DATA_VOLUME = Resource(
+    GROUP, "v1beta1", "datavolumes", "DataVolume", secrets=("spec.source.http.extraHeaders",), hint=HINT
+)
+DATA_SOURCE = Resource(GROUP, "v1beta1", "datasources", "DataSource", hint=HINT)
+CDI_CONFIG = Resource(GROUP, "v1beta1", "cdiconfigs", "CDIConfig", namespaced=False, hint=HINT)
+CDI_CONFIG_NAME = "config"
+VOLUME_SNAPSHOT = Resource(
+    "snapshot.storage.k8s.io",
+    "v1",
+    "volumesnapshots",
+    "VolumeSnapshot",
+    hint="the cluster has no CSI snapshot controller",
+)
 
 # Namespace in which OpenShift Virtualization keeps its boot sources.
 BOOT_SOURCES = "openshift-virtualization-os-images"

@@ -10,11 +10,12 @@ that a declaration either is what is there, or is refused; one that failed holds
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..cluster.client import Client
+from ..cluster.client import FIELD_MANAGER, Client
+from ..cluster.compare import owned_fields, owned_part
 from ..cluster.declare import Key, Outcome, declare, read_many, remove
 from ..cluster.errors import ClusterError
 from ..cluster.resource import Object, Resource
@@ -97,18 +98,24 @@ def duration(text: str, option: str) -> str:
     return f"{found}s" if re.fullmatch(r"\d+(\.\d+)?", found) else found
 
 
-def differing(declared: Any, live: Any, path: str = "spec") -> Iterator[str]:
-    """C(path: live, not declared) for each declared value that the live object has otherwise."""
+def differing(declared: Any, live: Any, path: str = "spec", hidden: Collection[str] = ()) -> Iterator[str]:
+    """C(path is live, not declared) for each declared value that the live object has otherwise.
+
+    Of C(hidden) paths no value is told.
+    """
     if isinstance(declared, Mapping) and declared and isinstance(live, Mapping):
         for name, value in declared.items():
-            yield from differing(value, live.get(name), f"{path}.{name}")
+            yield from differing(value, live.get(name), f"{path}.{name}", hidden)
     elif not _same(declared, live):
+        if path in hidden:
+            yield f"{path} is another"
+            return
         shown = "not set" if live is None else live
         yield f"{path} is {shown}, not {declared}"
 
 
 def _same(declared: Any, live: Any) -> bool:
-    if declared == live or (not declared and live is None):
+    if declared == live or (declared == [] and live is None):
         return True
     if not isinstance(declared, str) or not isinstance(live, str):
         return False
@@ -130,12 +137,13 @@ def make(client: Client, course: Course, desired: Object, live: Object | None, t
         if task.check_mode:
             return Outcome(resource, "updated", before, desired)
     if live is not None:
-        others = list(differing(desired["spec"], live.get("spec") or {}))
+        others = list(differing(desired["spec"], live.get("spec") or {}, hidden=resource.secrets))
         if others:
             raise Failure(
                 f"There is another {course.noun} {label(live)}: {'; '.join(others)}. It cannot be changed: choose"
                 " another name, or delete it with state: absent."
             )
+        desired = _with_spec_of(live, desired)
     outcome = declare(
         client,
         resource,
@@ -147,6 +155,15 @@ def make(client: Client, course: Course, desired: Object, live: Object | None, t
     if before is not None and live is None:
         return Outcome(resource, "updated", before, outcome.after, outcome.warnings)
     return outcome
+
+
+def _with_spec_of(live: Object, desired: Object) -> Object:
+    """The declaration with as much of the live spec as we declared once: what is left out now cannot go away."""
+    fields = owned_fields(live, FIELD_MANAGER, desired["apiVersion"]) or {}
+    body = {name: value for name, value in desired.items() if name != "spec"}
+    if "f:spec" in fields:
+        body["spec"] = owned_part(live.get("spec") or {}, fields["f:spec"])
+    return body
 
 
 def _clear(client: Client, course: Course, live: Object, task: Task) -> None:
@@ -177,6 +194,10 @@ class Group:
     check: Check | None = None
     finish: Callable[[str, Object, Made], Result] | None = None
     live: dict[Key, Object] = field(default_factory=dict)
+    # Names for which there is nothing to wait, which C(make) may add to.
+    settled: set[str] = field(default_factory=set)
+    # Whether what ended the wait for an object is no failure of it.
+    excuse: Callable[[str, ClusterError], bool] | None = None
 
 
 def carry_out(client: Client, task: Task, group: Group) -> Result:
@@ -209,7 +230,11 @@ def _awaited(
 ) -> dict[Key, Object | ClusterError | None]:
     if not task.params["wait"] or task.check_mode:
         return {}
-    there = [key for key, outcome in zip(keys, made, strict=True) if not isinstance(outcome, Failure)]
+    there = [
+        key
+        for key, outcome in zip(keys, made, strict=True)
+        if not isinstance(outcome, Failure) and key[1] not in group.settled
+    ]
     check = group.check or group.course.check
     seconds_left = task.params["wait_timeout"]
     return wait_many(client, group.course.resource, there, check, timeout=seconds_left, progress=task.progress)
@@ -223,7 +248,9 @@ def _result(
     outcome, more = made
     result: Result = {**_told(group, key, outcome.after), "changed": outcome.changed, **more}
     if task.diff:
-        result["diff"] = outcome.diff()
+        result.setdefault("diff", outcome.diff())
+    if isinstance(seen, ClusterError) and group.excuse is not None and group.excuse(key[1], seen):
+        seen = None
     if isinstance(seen, ClusterError):
         return Failure(seen.message, **result)
     found = seen or outcome.after

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import random
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,50 @@ class Volumes:
         """(reason, message) of the events about objects of that name."""
         items = self.get("/api/v1/namespaces/{ns}/events")["items"]
         return {(item["reason"], item["message"]) for item in items if item["involvedObject"]["name"] == name}
+
+    # Machines and exports
+
+    def machine(self, name: str, *claims: str, strategy: str = "Halted", **spec: Any) -> Object:
+        volumes = [{"name": f"d{n}", "persistentVolumeClaim": {"claimName": claim}} for n, claim in enumerate(claims)]
+        disks = [{"name": volume["name"], "disk": {"bus": "virtio"}} for volume in volumes]
+        domain = {"devices": {"disks": disks}, "memory": {"guest": "128Mi"}}
+        template = {"spec": {"domain": domain, "volumes": volumes, "terminationGracePeriodSeconds": 0}}
+        path = "/apis/kubevirt.io/v1/namespaces/{ns}/virtualmachines"
+        return self.create(path, "VirtualMachine", name, spec={"runStrategy": strategy, "template": template, **spec})
+
+    def export(self, name: str, kind: str, of: str, **spec: Any) -> Object:
+        groups = {"VirtualMachine": "kubevirt.io", "VirtualMachineSnapshot": "snapshot.kubevirt.io"}
+        source = {"apiGroup": groups.get(kind, ""), "kind": kind, "name": of}
+        path = "/apis/export.kubevirt.io/v1/namespaces/{ns}/virtualmachineexports"
+        return self.create(path, "VirtualMachineExport", name, spec={"source": source, **spec})
+
+    def exported(self, name: str, phase: str = "Ready") -> Object:
+        path = f"/apis/export.kubevirt.io/v1/namespaces/{{ns}}/virtualmachineexports/{name}"
+        return self.wait(path, lambda found: (found.get("status") or {}).get("phase") == phase)
+
+    def export_token(self, export: Object) -> str:
+        name = export["status"]["tokenSecretRef"]
+        data = self.get(f"/api/v1/namespaces/{{ns}}/secrets/{name}")["data"]
+        return base64.b64decode(data["token"]).decode()
+
+    @contextmanager
+    def reading(
+        self, export: Object, url: str, method: str = "GET", **headers: str
+    ) -> Iterator[http.client.HTTPResponse]:
+        """What an export answers, verified by the certificate in its links."""
+        parts = urlsplit(url)
+        context = ssl.create_default_context(cadata=export["status"]["links"]["external"]["cert"])
+        connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, context=context, timeout=PATIENCE)
+        sent = {"x-kubevirt-export-token": self.export_token(export), **headers}
+        try:
+            connection.request(method, f"{parts.path}?{parts.query}", headers=sent)
+            yield connection.getresponse()
+        finally:
+            connection.close()
+
+    def read(self, export: Object, url: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+        with self.reading(export, url, method, **headers) as answer:
+            return answer.status, dict(answer.getheaders()), answer.read()
 
     # Uploading
 

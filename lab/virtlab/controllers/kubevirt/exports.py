@@ -1,105 +1,134 @@
-"""VirtualMachineExports: the status a client waits for. The links lead nowhere yet: bytes are not played."""
+"""VirtualMachineExports: token, phases, conditions, links, and their end. The bytes are the export server's."""
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from virtlab.admission.hyperconverged import seconds
 from virtlab.clock import parse_stamp
+from virtlab.controllers.claims import pod_claims
 from virtlab.controllers.conditions import condition, merged
+from virtlab.controllers.kubevirt.export_sources import DATA_VOLUMES, Source, source_of
 from virtlab.controllers.kubevirt.names import PVCS, VMIS, VMS
-from virtlab.controllers.kubevirt.snapshots import CONTENTS, SNAPSHOTS
-from virtlab.controllers.kubevirt.volumes import claim_name, template_volumes
+from virtlab.controllers.kubevirt.snapshots import SNAPSHOTS
 from virtlab.controllers.ownership import being_deleted, owner_reference
-from virtlab.controllers.runtime import Controller, Key
+from virtlab.controllers.runtime import Controller, Key, Manager
+from virtlab.datapath.export_manifests import base
+from virtlab.datapath.export_sources import is_disk, title_of
 from virtlab.resource import Object
 from virtlab.store import Event
 
 EXPORTS = "virtualmachineexports.export.kubevirt.io"
 LIFE = 7200.0  # seconds, unless the export says otherwise
 SERVE = 3.0  # seconds until the export server runs
+ALPHABET = string.ascii_letters + string.digits
 
 
 class ExportController(Controller):
     manager_name = "virt-controller"
-    watches = (EXPORTS, VMIS, SNAPSHOTS, PVCS)
+    watches = (EXPORTS, VMS, VMIS, SNAPSHOTS, PVCS, DATA_VOLUMES, "pods")
+
+    def __init__(self, manager: Manager) -> None:
+        super().__init__(manager)
+        self._users = manager.index("pods", pod_claims)
+        self._by_namespace = manager.index(EXPORTS, lambda export: [export["metadata"]["namespace"]])
 
     def keys(self, event: Event) -> Iterable[Key]:
         if event.key[1] == "virtualmachineexports":
             return super().keys(event) if event.type != "DELETED" else ()
-        return [
-            (item["metadata"]["namespace"], item["metadata"]["name"])
-            for item in self.list(EXPORTS, event.object["metadata"].get("namespace"))
-            if (item.get("status") or {}).get("phase") != "Ready"
-        ]
+        return self._by_namespace.keys(event.object["metadata"].get("namespace") or "")
 
     def reconcile(self, key: Key) -> float | None:
         export = self.find(EXPORTS, *key)
         if export is None or being_deleted(export):
             return None
-        namespace, name = key
         old = export.get("status") or {}
-        secret = export["spec"].get("tokenSecretRef") or f"export-token-{name}"
-        status = {**old, "tokenSecretRef": secret, "serviceName": f"virt-export-{name}"}
-        if not export["spec"].get("tokenSecretRef") and self.find("secrets", namespace, secret) is None:
-            token = "".join(self.cluster.random.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=20))
-            manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret, "namespace": namespace}}
-            manifest["metadata"]["ownerReferences"] = [owner_reference(export)]  # type: ignore[index]
-            self.create("secrets", {**manifest, "stringData": {"token": token}})
-        begun = parse_stamp(export["metadata"]["creationTimestamp"])
-        status["ttlExpirationTime"] = self.cluster.clock.stamp(begun + timedelta(seconds=LIFE))
-        claims, waiting = self._claims(export)
-        wait = self.remaining(export["metadata"]["uid"], "serve", SERVE)
-        ready = waiting is None and not wait
-        status["phase"] = "Ready" if ready else "Pending"
-        reason, message = waiting or ("Initializing", "")
-        wanted = [
-            condition("Ready", True, "PodReady") if ready else condition("Ready", False, "Unknown"),
-            condition("PVCReady", waiting is None, reason if waiting else "PVCReady", message),
-        ]
-        stamp = self.cluster.clock.stamp()
-        status["conditions"] = merged(
-            list(old.get("conditions") or ()), [{**w, "lastProbeTime": None} for w in wanted], stamp
-        )
-        if ready:
-            status["links"] = {
-                "internal": {"cert": self.cluster.ca_certificate, "volumes": _links(name, namespace, claims)}
-            }
+        source = source_of(self, self._users, export)
+        uid, ends = export["metadata"]["uid"], expiry(export)
+        status = {"links": {}, **old, "serviceName": service_name(key[1]), "phase": "Pending"}
+        status["ttlExpirationTime"] = self.cluster.clock.stamp(ends)
+        secret = self._token(export, source)
+        if secret:
+            status["tokenSecretRef"] = secret
+        wait: float | None = None
+        ready = source.ready
+        if source.available:
+            left = (ends - self.cluster.clock.now()).total_seconds()
+            if left <= 0:
+                self.delete(EXPORTS, *key)
+                return None
+            wait = 0.0 if old.get("phase") == "Ready" else self.remaining(uid, "serve", SERVE)
+            status["phase"] = "Pending" if wait else "Ready"
+            ready = condition("Ready", False, "PodPending") if wait else condition("Ready", True, "PodReady")
+            wait = wait or left
+        elif old.get("phase") == "Ready":
+            self.forget(uid, "serve")
+            text = (source.told or source.ready).get("message") or source.ready.get("message", "")
+            self.event(export, "ExportPaused", text, warning=True)
+        if source.skipped:
+            status["phase"] = "Skipped"
+        if source.machine:
+            status["virtualMachineName"] = source.machine
+        told = [{**item, "lastProbeTime": None} for item in (ready, source.told) if item is not None]
+        status["conditions"] = merged(list(old.get("conditions") or ()), told, self.cluster.clock.stamp())
+        status["links"] = self._links({**export, "status": status}, source) if status["phase"] == "Ready" else {}
         self.write_status(EXPORTS, export, status)
-        return wait or None
+        return wait
 
-    def _claims(self, export: Object) -> tuple[list[str], tuple[str, str] | None]:
-        """The claims to export, and why they cannot be yet."""
-        namespace, source = export["metadata"]["namespace"], export["spec"]["source"]
-        name = source["name"]
-        if source["kind"] == "PersistentVolumeClaim":
-            found = self.find(PVCS, namespace, name) is not None
-            return [name], None if found else ("NotFound", f"pvc {namespace}/{name} not found")
-        if source["kind"] == "VirtualMachineSnapshot":
-            snapshot = self.find(SNAPSHOTS, namespace, name)
-            content = self.find(
-                CONTENTS, namespace, ((snapshot or {}).get("status") or {}).get("virtualMachineSnapshotContentName", "")
-            )
-            if content is None:
-                return [], ("NotReady", f"VirtualMachineSnapshot {namespace}/{name} is not ready")
-            return [item["volumeName"] for item in content["spec"].get("volumeBackups") or ()], None
-        vm = self.find(VMS, namespace, name)
-        if vm is None:
-            return [], ("NotFound", f"VirtualMachine {namespace}/{name} not found")
-        if self.find(VMIS, namespace, name) is not None:
-            return [], ("PVCInUse", f"Virtual Machine {namespace}/{name} is running")
-        return [claim_name(volume) for volume in template_volumes(vm) if claim_name(volume)], None
+    def _token(self, export: Object, source: Source) -> str:
+        """The name of the secret that holds the token; one is made where the export names none."""
+        namespace, name = export["metadata"]["namespace"], export["metadata"]["name"]
+        if export["spec"].get("tokenSecretRef"):
+            chosen: str = export["spec"]["tokenSecretRef"]
+            return chosen
+        secret = f"export-token-{name}"
+        if self.find("secrets", namespace, secret) is not None:
+            return secret
+        if not source.available:
+            return ""
+        token = "".join(self.cluster.random.choices(ALPHABET, k=20))
+        metadata = {"name": secret, "namespace": namespace, "ownerReferences": [owner_reference(export)]}
+        body = {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata}
+        self.create("secrets", {**body, "stringData": {"token": token}})
+        self.event(export, "SecretCreated", f"Created default secret {namespace}/{secret}")
+        return secret
+
+    def _links(self, export: Object, source: Source) -> Object:
+        volumes = self.cluster.volumes
+        links: Object = {}
+        for side in ("internal", "external"):
+            external = side == "external"
+            if external and (volumes is None or not volumes.export_host):
+                continue
+            host = base(volumes, export, external=external)
+            authority = volumes.export_ca if volumes is not None and volumes.export_ca else self.cluster.ca_certificate
+            manifests = [{"type": "auth-header-secret", "url": f"https://{host}/{side}/manifests/secret"}]
+            if export["spec"]["source"]["kind"] != "PersistentVolumeClaim":
+                manifests.insert(0, {"type": "all", "url": f"https://{host}/{side}/manifests/all"})
+            links[side] = {
+                "cert": authority.strip(),
+                "manifests": manifests,
+                "volumes": [self._volume(export, claim, host) for claim in source.claims],
+            }
+        return links
+
+    def _volume(self, export: Object, claim: Object, host: str) -> Object:
+        name = claim["metadata"]["name"]
+        files = {"raw": "disk.img", "gzip": "disk.img.gz"}
+        if not is_disk(self.cluster, claim):
+            files = {"dir": "dir/", "tar.gz": "disk.tar.gz"}
+        formats = [{"format": kind, "url": f"https://{host}/volumes/{name}/{file}"} for kind, file in files.items()]
+        return {"name": title_of(export, name), "formats": formats}
 
 
-def _links(name: str, namespace: str, claims: list[str]) -> list[Object]:
-    base = f"https://virt-export-{name}.{namespace}.svc/volumes"
-    return [
-        {
-            "name": claim,
-            "formats": [
-                {"format": "raw", "url": f"{base}/{claim}/disk.img"},
-                {"format": "gzip", "url": f"{base}/{claim}/disk.img.gz"},
-            ],
-        }
-        for claim in claims
-    ]
+def service_name(export: str) -> str:
+    return f"virt-export-{export.replace('.', '-')}"[:63].rstrip("-")
+
+
+def expiry(export: Object) -> datetime:
+    """When the export goes by itself."""
+    life = export["spec"].get("ttlDuration")
+    begun = parse_stamp(export["metadata"]["creationTimestamp"])
+    return begun + timedelta(seconds=seconds(life) if life else LIFE)

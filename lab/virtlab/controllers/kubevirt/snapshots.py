@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from virtlab.controllers.conditions import Condition, condition, is_true, merged
+from virtlab.controllers.conditions import Condition, condition, merged
+from virtlab.controllers.kubevirt.freezing import MESSAGES, Freezer, indications
 from virtlab.controllers.kubevirt.names import PVCS, VMIS, VMS
 from virtlab.controllers.kubevirt.volume_snapshots import snapshot_class
 from virtlab.controllers.kubevirt.volumes import claim_name, phase, template_volumes
 from virtlab.controllers.ownership import being_deleted, owner_reference
 from virtlab.controllers.runtime import Controller, Key, Manager
 from virtlab.resource import Object
+from virtlab.storage.problems import DataProblem
 from virtlab.store import Event
 
 SNAPSHOTS = "virtualmachinesnapshots.snapshot.kubevirt.io"
 CONTENTS = "virtualmachinesnapshotcontents.snapshot.kubevirt.io"
 VOLUME_SNAPSHOTS = "volumesnapshots.snapshot.storage.k8s.io"
 FINALIZER = "snapshot.kubevirt.io/vmsnapshot-protection"
+RETRY = 5.0  # real seconds until a machine that could not be frozen is frozen again
 CONTENT_FINALIZER = "snapshot.kubevirt.io/vmsnapshotcontent-protection"
 
 
@@ -39,6 +42,7 @@ class SnapshotController(Controller):
 
     def __init__(self, manager: Manager) -> None:
         super().__init__(manager)
+        self._freezer = Freezer(self)
         self._by_machine = manager.index(
             SNAPSHOTS,
             lambda item: [] if phase(item) == "Succeeded" else [f"{item['metadata']['namespace']}/{source_name(item)}"],
@@ -80,17 +84,26 @@ class SnapshotController(Controller):
             text = f"Source not locked source {key[0]}/{vm['metadata']['name']} volume doesnt exist: {missing}"
             self._report(snapshot, "InProgress", pair(text, "Not ready", False), sourceUID=vm["metadata"]["uid"])
             return None
-        self._take(snapshot, vm)
-        return None
+        return self._take(snapshot, vm)
 
     def _claims(self, vm: Object) -> list[str]:
         return [
             claim_name(volume) for volume in template_volumes(vm) if claim_name(volume) and "ephemeral" not in volume
         ]
 
-    def _take(self, snapshot: Object, vm: Object) -> None:
+    def _take(self, snapshot: Object, vm: Object) -> float | None:
         namespace, uid = snapshot["metadata"]["namespace"], snapshot["metadata"]["uid"]
-        included, excluded, backups, ready = [], [], [], True
+        vmi = self.find(VMIS, namespace, vm["metadata"]["name"])
+        locked = pair("Source locked and operation in progress", "Not ready", False)
+        try:
+            if not self._freezer.freeze(snapshot, vmi):
+                self._report(snapshot, "InProgress", locked, sourceUID=vm["metadata"]["uid"])
+                return None
+        except DataProblem as problem:
+            error = {"message": str(problem), "time": self.cluster.clock.stamp()}
+            self._report(snapshot, "InProgress", pair("In error state", "Not ready", False), error=error)
+            return RETRY
+        included, excluded, backups, ready, problem_text = [], [], [], True, ""
         for volume in template_volumes(vm):
             claim = self.find(PVCS, namespace, claim_name(volume)) if claim_name(volume) else None
             chosen = snapshot_class(self, claim["spec"].get("storageClassName", "")) if claim is not None else None
@@ -103,7 +116,10 @@ class SnapshotController(Controller):
             live = self.find(VOLUME_SNAPSHOTS, namespace, name)
             if live is None:
                 live = self.create(VOLUME_SNAPSHOTS, self._volume_snapshot(snapshot, name, claim, chosen))
-            ready = ready and bool(((live or {}).get("status") or {}).get("readyToUse"))
+            state = (live or {}).get("status") or {}
+            ready = ready and bool(state.get("readyToUse"))
+            if state.get("error"):
+                problem_text = f"VolumeSnapshot {name} error: {state['error'].get('message', '')}"
             backups.append(
                 {
                     "volumeName": volume["name"],
@@ -126,19 +142,23 @@ class SnapshotController(Controller):
             },
         }
         if not ready:
-            self._report(
-                snapshot, "InProgress", pair("Source locked and operation in progress", "Not ready", False), **extra
-            )
-            return
+            if problem_text:
+                self._freezer.thaw(snapshot)
+                locked = pair("In error state", "Not ready", False)
+                extra["error"] = {"message": problem_text, "time": self.cluster.clock.stamp()}
+            self._report(snapshot, "InProgress", locked, **extra)
+            return None
+        self._freezer.thaw(snapshot)
         live = self.find(CONTENTS, namespace, content)
         if live is not None:
             self.write_status(CONTENTS, live, {"creationTime": self.cluster.clock.stamp(), "readyToUse": True})
-        vmi = self.find(VMIS, namespace, vm["metadata"]["name"])
-        if vmi is not None and phase(vmi) == "Running":
-            agent = "GuestAgent" if is_true(vmi, "AgentConnected") else "NoGuestAgent"
-            extra["indications"] = ["Online", agent]
-        extra.update(creationTime=self.cluster.clock.stamp(), readyToUse=True)
+        said = indications(vmi)
+        if said:
+            extra["indications"] = said
+            extra["sourceIndications"] = [{"indication": item, "message": MESSAGES[item]} for item in said]
+        extra.update(creationTime=self.cluster.clock.stamp(), readyToUse=True, error=None)
         self._report(snapshot, "Succeeded", pair("Operation complete", "Ready", True), **extra)
+        return None
 
     def _volume_snapshot(self, snapshot: Object, name: str, claim: Object, chosen: str) -> Object:
         return {
@@ -175,11 +195,14 @@ class SnapshotController(Controller):
 
     def _report(self, snapshot: Object, wanted: str, conditions: list[Condition], **extra: object) -> None:
         status = {"readyToUse": False, **(snapshot.get("status") or {}), **extra, "phase": wanted}
+        if not status.get("error"):
+            status.pop("error", None)
         before = list((snapshot.get("status") or {}).get("conditions") or ())
         status["conditions"] = merged(before, conditions, self.cluster.clock.stamp())
         self.write_status(SNAPSHOTS, snapshot, status)
 
     def _remove(self, snapshot: Object) -> None:
+        self._freezer.thaw(snapshot)
         namespace = snapshot["metadata"]["namespace"]
         content = self.find(CONTENTS, namespace, f"vmsnapshot-content-{snapshot['metadata']['uid']}")
         if content is not None and (snapshot["spec"].get("deletionPolicy") or "Delete") == "Delete":

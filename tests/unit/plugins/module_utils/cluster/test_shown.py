@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.resource import Resource
-from ansible_collections.virtstack.core.plugins.module_utils.cluster.shown import difference, essence, shown
+from ansible_collections.virtstack.core.plugins.module_utils.cluster.shown import HIDDEN, difference, essence, shown
 
 SECRET = Resource("", "v1", "secrets", "Secret", secrets=("data.*", "stringData.*"))
 MACHINE = Resource(
@@ -69,3 +69,11 @@ def test_fields_that_hold_secrets_anywhere_are_hidden() -> None:
         {"name": "init", "cloudInit": {"userData": "********", "networkData": "********"}}
     ]
     assert found["spec"]["token"] == {"secretRef": "s"}
+
+
+def test_the_token_of_a_clone_is_hidden_though_it_is_an_annotation() -> None:
+    token = "cdi.kubevirt.io/storage.clone.token"
+    volume = {"metadata": {"name": "data", "annotations": {token: "eyJhbGci", "why": "test"}}, "spec": {}}
+    found = shown(Resource("cdi.kubevirt.io", "v1beta1", "datavolumes", "DataVolume"), volume)
+    assert found is not None
+    assert found["metadata"]["annotations"] == {token: HIDDEN, "why": "test"}
