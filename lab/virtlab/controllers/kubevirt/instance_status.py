@@ -38,13 +38,20 @@ def interfaces(vmi: Object, pod_address: str, agent: bool) -> list[Object]:
     """status.interfaces: the pod network's first address is the pod's, the others' come with the agent."""
     uid, spec = vmi["metadata"]["uid"], vmi["spec"]
     networks = {network["name"]: network for network in spec.get("networks") or ()}
+    status = vmi.get("status") or {}
+    shown = {item["name"]: item for item in status.get("interfaces") or ()}
     result = []
     for number, interface in enumerate(spec["domain"]["devices"].get("interfaces") or ()):
-        if interface.get("state") == "absent":
-            continue
         name = interface["name"]
         network = networks.get(name, {})
         primary = "pod" in network
+        if interface.get("state") == "absent":
+            # The guest has let it go; the launcher's pod still has it until the instance migrates.
+            result += [_in_pod_only(shown[name])] if name in shown else []
+            continue
+        if status.get("phase") == "Running" and "multus" in network and name not in shown:
+            # Plugged while the guest runs: it comes when the launcher's pod has it.
+            continue
         entry: Object = {
             "name": name,
             "mac": interface.get("macAddress") or generated_mac(f"{uid}/{name}"),
@@ -69,6 +76,11 @@ def interfaces(vmi: Object, pod_address: str, agent: bool) -> list[Object]:
     return result
 
 
+def _in_pod_only(shown: Object) -> Object:
+    kept: Object = {key: shown[key] for key in ("name", "mac", "podInterfaceName") if key in shown}
+    return {**kept, "infoSource": "multus-status"}
+
+
 def _targets(spec: Object) -> dict[str, str]:
     """The device each disk has in the guest: vda, vdb, sda ..."""
     count: dict[str, int] = {}
@@ -82,7 +94,9 @@ def _targets(spec: Object) -> dict[str, str]:
 
 
 def volume_status(vmi: Object, find_claim: Callable[[str], Object | None]) -> list[Object]:
+    """status.volumeStatus; how far a hot-plugged volume is, it has from before."""
     targets = _targets(vmi["spec"])
+    before = {item["name"]: item for item in (vmi.get("status") or {}).get("volumeStatus") or ()}
     result = []
     for volume in vmi["spec"].get("volumes") or ():
         name = volume["name"]
@@ -103,14 +117,30 @@ def volume_status(vmi: Object, find_claim: Callable[[str], Object | None]) -> li
             entry["size"] = size
         if volume.get("containerDisk"):
             entry["containerDiskVolume"] = {"checksum": crc32(volume["containerDisk"]["image"].encode()) & 0x7FFFFFFF}
-        hot = any((volume.get(kind) or {}).get("hotpluggable") for kind in ("dataVolume", "persistentVolumeClaim"))
-        if hot:
-            entry.update(
-                phase="Ready", reason="VolumeReady", message=f"Successfully attach hotplugged volume {name} to VM"
-            )
-            entry["hotplugVolume"] = {}
+        if _hot(volume):
+            known = before.get(name) or {}
+            entry.update({key: known[key] for key in _CARRIED if key in known})
+            entry.setdefault("hotplugVolume", {})
+            if known.get("phase") not in ("MountedToPod", "Ready"):
+                entry["target"] = ""
         result.append(entry)
+    names = {item["name"] for item in result}
+    # What is being unplugged has left the guest, and is still attached to its pod.
+    result += [
+        {**item, "target": ""}
+        for name, item in before.items()
+        if name not in names and item.get("hotplugVolume") is not None
+    ]
     return sorted(result, key=lambda item: str(item["name"]))
+
+
+_CARRIED = ("phase", "reason", "message", "hotplugVolume", "memoryDumpVolume")
+
+
+def _hot(volume: Object) -> bool:
+    return "memoryDump" in volume or any(
+        (volume.get(kind) or {}).get("hotpluggable") for kind in ("dataVolume", "persistentVolumeClaim")
+    )
 
 
 def _size(volume: Object, claim: Object | None) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from virtlab.controllers.kubevirt.live_update import hotpluggable
 from virtlab.controllers.kubevirt.names import CREATED_BY, LAUNCHER, LAUNCHER_IMAGE, VM_NAME
 from virtlab.controllers.kubevirt.volumes import claim_name
 from virtlab.controllers.ownership import owner_reference
@@ -53,10 +54,15 @@ def pod_resources(spec: Object, cpu_ratio: int) -> dict[str, Any]:
 
 
 def _networks(spec: Object) -> str | None:
+    absent = {
+        item["name"]
+        for item in (spec.get("domain") or {}).get("devices", {}).get("interfaces") or ()
+        if item.get("state") == "absent"
+    }
     chosen = [
         {"name": network["multus"]["networkName"].rpartition("/")[2], "interface": f"pod{network['name']}"}
         for network in spec.get("networks") or ()
-        if network.get("multus") and not network["multus"].get("default")
+        if network.get("multus") and not network["multus"].get("default") and network["name"] not in absent
     ]
     return orjson.dumps(chosen).decode() if chosen else None
 
@@ -104,7 +110,7 @@ def launcher_pod(vmi: Object, cpu_ratio: int = 10) -> Object:
         "volumes": [
             {"name": volume["name"], "persistentVolumeClaim": {"claimName": claim_name(volume)}}
             for volume in spec.get("volumes") or ()
-            if claim_name(volume)
+            if claim_name(volume) and not hotpluggable(volume)
         ],
     }
     if _logs_console(spec):

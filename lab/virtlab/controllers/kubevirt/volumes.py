@@ -15,7 +15,12 @@ def claim_name(volume: Object) -> str:
     if volume.get("dataVolume"):
         name: str = volume["dataVolume"].get("name", "")
         return name
-    claim = volume.get("persistentVolumeClaim") or (volume.get("ephemeral") or {}).get("persistentVolumeClaim") or {}
+    claim = (
+        volume.get("persistentVolumeClaim")
+        or volume.get("memoryDump")
+        or (volume.get("ephemeral") or {}).get("persistentVolumeClaim")
+        or {}
+    )
     found: str = claim.get("claimName", "")
     return found
 
