@@ -129,7 +129,7 @@ class Agent:
                 return Blocked(f"The guest {self.name} refuses {command}: {said}. {_HOW_TO_ALLOW}", code=code)
             return AgentRefused(f"Cannot {asked}: {said}.", code=code)
         if code == libvirt.VIR_ERR_OPERATION_INVALID:
-            return NoAgent(f"Cannot {asked}: {text}. Start it (virtstack.core.kvm_vm_power).", code=code)
+            return NoAgent(f"Cannot {asked}: {text}. Start or unpause it (virtstack.core.kvm_vm_power).", code=code)
         if code in (libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED, libvirt.VIR_ERR_AGENT_UNRESPONSIVE):
             return NoAgent(f"Cannot {asked}: {text}. {_HOW_TO_GET_ONE}", code=code)
         return explained(asked, error)
