@@ -7,7 +7,8 @@ GUEST = parse(
     """<domain><name>db</name><devices>
     <disk type='file' device='disk'><source file='/d/top.qcow2'/>
       <backingStore type='file'><source file='/d/base.qcow2'/><backingStore/></backingStore></disk>
-    <disk type='volume' device='disk'><source pool='p' volume='v'/><mirror type='file'><source file='/d/m'/></mirror></disk>
+    <disk type='volume' device='disk'><source pool='p' volume='v'/>
+      <mirror type='file'><source file='/d/m'/></mirror></disk>
     <disk type='file' device='cdrom'><source file='/d/x.iso'/></disk>
     <disk type='file' device='cdrom'><target dev='sdb'/></disk>
     <disk type='network' device='disk'><source protocol='rbd' name='vms/a'/></disk></devices></domain>"""

@@ -1,0 +1,167 @@
+# Copyright (c) 2026 The virtstack.core founders
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pools and volumes of a host, as the tasks of C(kvm_volume) look them up, make and delete them.
+
+A volume that is being filled has another one beside it, C(NAME.incomplete): it is made before and deleted after, so
+that whatever dies in between, the next run knows that what is there was never whole.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from xml.etree.ElementTree import Element
+
+from ..task import Failure
+from .connection import Host
+from .errors import KvmError, NotThere, asking
+from .library import libvirt
+from .usage import Use, uses
+from .volume_xml import MARKED_POOLS, UNFINISHED, Volume, volume_of
+from .xml import make, parse, written
+
+# Seconds that a transfer of somebody who has just gone, or a job on the pool, may still hold a volume.
+_PATIENCE = 10.0
+_LOOK_EVERY = 0.2
+
+
+class Pool:
+    """An active pool."""
+
+    def __init__(self, host: Host, name: str) -> None:
+        found = host.pool(name)
+        if found is None:
+            raise NotThere(f"There is no pool {name} at {host.uri}. Declare it with virtstack.core.kvm_pool.")
+        with asking(f"read pool {name}"):
+            if not found.isActive():
+                raise KvmError(f"Pool {name} is not active. Start it with virtstack.core.kvm_pool (state: active).")
+            self.type = str(parse(found.XMLDesc(0)).get("type"))
+        self.host, self.name, self.pool = host, name, found
+        self._refreshed = False
+        self._lock = threading.Lock()
+
+    @property
+    def available(self) -> int:
+        """Bytes that are left."""
+        with asking(f"read pool {self.name}"):
+            return int(self.pool.info()[3])
+
+    def find(self, name: str) -> libvirt.virStorageVol | None:
+        """The volume; the pool is asked to look again, once, before one is said to be missing."""
+        found = self.host.volume(self.pool, name)
+        if found is not None:
+            return found
+        with self._lock:
+            if self._refreshed:
+                return None
+            self.refresh()
+            self._refreshed = True
+        return self.host.volume(self.pool, name)
+
+    def refresh(self) -> None:
+        """Look again what is there. Waits for other jobs on the pool."""
+        _patiently(lambda: self.pool.refresh(0), f"refresh pool {self.name}")
+
+    def make(self, document: Element, flags: int = 0) -> libvirt.virStorageVol:
+        with asking(f"make volume {self.name}/{document.findtext('name')}"):
+            return self.pool.createXML(written(document), flags)
+
+    def clone(self, document: Element, source: libvirt.virStorageVol) -> libvirt.virStorageVol:
+        with asking(f"clone volume {source.name()} into {self.name}/{document.findtext('name')}"):
+            return self.pool.createXMLFrom(written(document), source, 0)
+
+    def delete(self, volume: libvirt.virStorageVol) -> None:
+        _patiently(lambda: volume.delete(0), f"delete volume {self.name}/{volume.name()}")
+
+    def read(self, volume: libvirt.virStorageVol) -> Volume:
+        with asking(f"read volume {self.name}/{volume.name()}"):
+            return volume_of(volume.XMLDesc(0))
+
+    def mark(self, name: str) -> libvirt.virStorageVol | None:
+        """The mark that says that a volume is not whole."""
+        return self.host.volume(self.pool, name + UNFINISHED) if self.type in MARKED_POOLS else None
+
+    def set_mark(self, name: str) -> None:
+        if self.type not in MARKED_POOLS or self.mark(name) is not None:
+            return
+        document = make("volume")
+        document.append(make("name", name + UNFINISHED))
+        document.append(make("capacity", "1", unit="bytes"))
+        self.make(document)
+
+    def unmark(self, name: str) -> None:
+        mark = self.mark(name)
+        if mark is not None:
+            self.delete(mark)
+
+    def forget(self, name: str) -> None:
+        """Take away a volume that was not finished, and its mark. Where the host is gone, the mark stays and tells."""
+        with suppress(KvmError, libvirt.libvirtError):
+            volume = self.host.volume(self.pool, name)
+            if volume is not None:
+                self.delete(volume)
+            self.unmark(name)
+
+    def uses(self, volume: Volume, name: str, *, running_only: bool = True) -> list[Use]:
+        """The guests' uses of a volume."""
+        found = uses(self.host, running_only=running_only)
+        return [use for use in found if use.is_of(volume.path, self.name, name)]
+
+    def built_on(self, volume: Volume) -> list[str]:
+        """The names of the pool's other volumes whose backing file it is."""
+        with asking(f"list the volumes of pool {self.name}"):
+            others = self.pool.listAllVolumes(0)
+        return sorted(
+            other.name()
+            for other, text in zip(others, self.host.in_parallel(_document, others), strict=True)
+            if text and volume_of(text).backing == volume.path
+        )
+
+
+def _document(volume: libvirt.virStorageVol) -> str | None:
+    try:
+        return str(volume.XMLDesc(0))
+    except libvirt.libvirtError:
+        # It was deleted since it was listed.
+        return None
+
+
+def _patiently(step: Callable[[], object], asked: str) -> None:
+    """Do something, again and again for a while where somebody else has not let go yet."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            with asking(asked):
+                step()
+            return
+        except KvmError as error:
+            is_held = error.code == libvirt.VIR_ERR_OPERATION_INVALID or (
+                error.code == libvirt.VIR_ERR_INTERNAL_ERROR and "asynchronous job" in error.message
+            )
+            if not is_held or time.monotonic() > deadline:
+                raise
+            time.sleep(_LOOK_EVERY)
+
+
+class Store:
+    """The pools that a task works with, each looked up once."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._pools: dict[str, Pool | Failure] = {}
+        self._lock = threading.Lock()
+
+    def pool(self, name: str) -> Pool:
+        with self._lock:
+            if name not in self._pools:
+                try:
+                    self._pools[name] = Pool(self.host, name)
+                except Failure as failure:
+                    self._pools[name] = failure
+            found = self._pools[name]
+        if isinstance(found, Failure):
+            raise found
+        return found
