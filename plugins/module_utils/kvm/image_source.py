@@ -29,8 +29,10 @@ class Source(Protocol):
 
     label: str
     image: Image
-    descriptor: int | None
     allocated: int
+
+    @property
+    def descriptor(self) -> int | None: ...
 
     def sections(self) -> Iterator[Section]:
         """Its bytes. Raises Failure at their end where the checksum, or their number, is wrong."""
@@ -91,7 +93,7 @@ class _File:
     def __init__(self, path: str, digest: Digest) -> None:
         self.label = path
         try:
-            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self.descriptor: int = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise Failure(f"Cannot read {path}, where the task runs: {error.strerror}.") from error
         try:
@@ -116,7 +118,7 @@ class _File:
 
 
 class _Url:
-    descriptor = None
+    descriptor: int | None = None
 
     def __init__(self, url: str, answer: Any, digest: Digest) -> None:
         self.label = url

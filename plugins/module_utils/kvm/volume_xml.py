@@ -8,7 +8,7 @@ Pure. https://libvirt.org/formatstorage.html#storage-volume-xml
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +25,8 @@ SPARSE_POOLS = ("dir", "fs", "netfs", "gluster", "vstorage")
 MARKED_POOLS = (*SPARSE_POOLS, "logical", "rbd", "zfs")
 # The name of that volume.
 UNFINISHED = ".incomplete"
-# What libvirt rounds a capacity up to, in bytes: qcow2 to sectors, volume groups to extents of their usual size.
-_ROUNDED_FORMATS = {"qcow2": 512, "qed": 512}
+# What libvirt rounds a capacity up to, in bytes: it tells qemu-img KiB, and volume groups have extents.
+_ROUNDED_FORMATS = {"qcow2": 1024, "qed": 1024}
 _ROUNDED_POOLS = {"logical": 4 * 1024**2}
 _OF_THE_MOMENT = ("allocation", "physical", "target/timestamps", "backingStore/timestamps", "backingStore/permissions")
 
@@ -58,9 +58,7 @@ def read_declaration(options: Mapping[str, Any]) -> Declaration:
         problems.add(f"name: {name!r} is no name of a volume; it has no slash, and does not end with {UNFINISHED}")
     if not pool:
         problems.add("pool: is missing")
-    sizes = {
-        option: problems.take(lambda option=option: _size(options, option)) for option in ("capacity", "allocation")
-    }  # type: ignore[misc]
+    sizes = {option: problems.take(_reader(options, option)) for option in ("capacity", "allocation")}
     filled = [option for option in ("src", "url", "clone", "backing") if options[option] is not None]
     if len(filled) > 1:
         problems.add(f"{' and '.join(filled)}: a volume begins with one of them")
@@ -70,17 +68,24 @@ def read_declaration(options: Mapping[str, Any]) -> Declaration:
         options["backing"]["volume"] is None
     ):
         problems.add("backing: needs a volume or a path, and one of them")
+    if options["preallocate_metadata"] and (filled or options["format"] != "qcow2"):
+        problems.add("preallocate_metadata: is for a blank volume of format qcow2")
     problems.refuse()
     return Declaration(name, pool, sizes["capacity"], sizes["allocation"], options)
 
 
-def _size(options: Mapping[str, Any], option: str) -> int | None:
-    text = options[option]
-    if text is None:
-        return None
-    if option == "allocation" and str(text).strip() == "0":
-        return 0
-    return int(quantity.amount(quantity.size(text, option)))
+def _reader(options: Mapping[str, Any], option: str) -> Callable[[], int | None]:
+    """What reads a size."""
+
+    def read() -> int | None:
+        text = options[option]
+        if text is None:
+            return None
+        if option == "allocation" and str(text).strip() == "0":
+            return 0
+        return int(quantity.amount(quantity.size(text, option)))
+
+    return read
 
 
 def is_capacity(declared: int, live: int, format_: str | None, pool_type: str | None) -> bool:
