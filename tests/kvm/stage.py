@@ -16,7 +16,9 @@ NETWORK = """
   <name>default</name>
   <forward mode='nat'/>
   <bridge name='virbr0' stp='off'/>
-  <ip address='192.168.122.1' netmask='255.255.255.0'><dhcp><range start='192.168.122.2' end='192.168.122.254'/></dhcp></ip>
+  <ip address='192.168.122.1' netmask='255.255.255.0'>
+    <dhcp><range start='192.168.122.2' end='192.168.122.254'/></dhcp>
+  </ip>
 </network>"""
 
 

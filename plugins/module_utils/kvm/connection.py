@@ -94,12 +94,12 @@ class Host:
         """See Watch."""
         return Watch(self.connection, domain, *kinds)
 
-    def in_parallel(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    def in_parallel(self, function: Callable[[T], R], items: Sequence[T], threads: int = _THREADS) -> list[R]:
         """The function's values for the items, in their order, a few at a time. What it raises is raised."""
         if len(items) <= 1:
             return [function(item) for item in items]
-        with ThreadPoolExecutor(min(_THREADS, len(items))) as threads:
-            return list(threads.map(function, items))
+        with ThreadPoolExecutor(min(threads, len(items))) as pool:
+            return list(pool.map(function, items))
 
     def _found(self, asked: str, look_up: Callable[[], T]) -> T | None:
         try:

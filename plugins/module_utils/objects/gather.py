@@ -16,6 +16,7 @@ from typing import Any
 from ..cluster.client import Client
 from ..cluster.errors import ClusterError, Expired, Forbidden, NotFound, NotServed
 from ..cluster.resource import Object, Resource
+from ..selector import matcher
 from ..task import Failure
 from . import hostvars
 from .addresses import Reach, Surroundings, connection_variables
@@ -27,7 +28,6 @@ from .kubevirt import (
     VIRTUAL_MACHINE_INSTANCE,
     VIRTUAL_MACHINE_INSTANCETYPE,
 )
-from .selector import matcher
 
 PROJECT = Resource("project.openshift.io", "v1", "projects", "Project", namespaced=False)
 CLUSTER_DNS = Resource("config.openshift.io", "v1", "dnses", "DNS", namespaced=False)

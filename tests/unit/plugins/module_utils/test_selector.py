@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.virtstack.core.plugins.module_utils.objects.selector import matcher
+from ansible_collections.virtstack.core.plugins.module_utils.selector import matcher
 from ansible_collections.virtstack.core.plugins.module_utils.task import Failure
 
 LABELS = {"app": "db", "tier": "back", "app.kubernetes.io/name": "shop", "empty": ""}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from ..task import Failure
+from .task import Failure
 
 Labels = Mapping[str, str]
 
