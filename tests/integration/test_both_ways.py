@@ -44,6 +44,7 @@ THERE: list[tuple[str, Options]] = [
     ("vm_migration", {"names": ["db"], "namespace": NAMESPACE, "state": "cancelled"}),
     ("migration_policy", {"name": "both-ways", "vm_selector": {"app": "both-ways"}, "allow_post_copy": True}),
     ("node_maintenance", {"name": "worker-2", "state": "uncordoned"}),
+    ("vm_disk", {"vm": "db", "namespace": NAMESPACE, "name": "data", "blank": True, "size": "1Gi"}),
 ]
 # What is asked for then in check mode: changes, removals, mistakes.
 ASKED: list[tuple[str, Options]] = [
@@ -85,6 +86,9 @@ ASKED: list[tuple[str, Options]] = [
     ("migration_policy", {"name": "both-ways", "bandwidth_per_migration": "32"}),
     ("node_maintenance", {"name": "worker-2", "force": True, "delete_emptydir_data": True}),
     ("node_maintenance", {"name": "worker-9"}),
+    ("vm_disk", {"vm": "db", "namespace": NAMESPACE, "name": "more", "blank": True, "size": "1Gi"}),
+    ("vm_disk", {"vm": "db", "namespace": NAMESPACE, "name": "data", "state": "absent"}),
+    ("vm_disk", {"vm": "db", "namespace": NAMESPACE, "name": "data", "size": "1GB"}),
 ]
 
 

@@ -31,6 +31,7 @@ PREPARED: dict[str, list[dict[str, Any]]] = {
     "operator": [],
     "node_network_policy": [NMSTATE],
     "vm_power": [NAMESPACE, DATABASE],
+    "vm_disk": [NAMESPACE, DATABASE],
     "vm_info": [NAMESPACE, DATABASE],
     "vm_snapshot": [NAMESPACE, DATABASE],
     "vm_snapshot_info": [NAMESPACE, DATABASE, SNAPSHOT],

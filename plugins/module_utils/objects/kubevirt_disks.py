@@ -114,7 +114,7 @@ def plan_disks(disks: tuple[Disk, ...], vm: tuple[str, str], live: Object | None
             if claim:
                 plan.notes.append(f"disk {disk.name} is detached; its volume {claim} is kept")
             continue
-        plan.disks.append(_disk(disk, live_disks.get(disk.name), suits_preference))
+        plan.disks.append(disk_entry(disk, live_disks.get(disk.name), suits_preference))
         if disk.source is None:
             continue
         if disk.source.creates != "volume":
@@ -131,7 +131,7 @@ def plan_disks(disks: tuple[Disk, ...], vm: tuple[str, str], live: Object | None
     return plan
 
 
-def _disk(disk: Disk, live: Object | None, suits_preference: bool) -> Object:
+def disk_entry(disk: Disk, live: Object | None, suits_preference: bool) -> Object:
     known = next((device for device in DISK_DEVICES if device in (live or {})), None)
     device = disk.device or known or ("cdrom" if disk.source and disk.source.option == "sysprep" else "disk")
     bus = disk.bus
@@ -253,5 +253,5 @@ def plan_cloud_init(seed: CloudInit, live: Object | None, suits_preference: bool
         None,
     )
     name = present or CLOUD_INIT_DISK
-    disk = _disk(Disk(name), by_name(at(live, f"{DEVICES}.disks")).get(name), suits_preference)
+    disk = disk_entry(Disk(name), by_name(at(live, f"{DEVICES}.disks")).get(name), suits_preference)
     return disk, {"name": name, _SEEDS[seed.datasource]: _given(content)}
