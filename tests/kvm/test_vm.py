@@ -31,3 +31,9 @@ def test_a_second_run_changes_nothing(host: Host, ansible: Ansible) -> None:
     assert second.changed == 0, second.output
     checked = ansible.play(CASES / "main.yml", "--check", uri=host.uri)
     assert checked.changed == 0, checked.output
+
+
+@pytest.mark.parametrize("case", sorted(path.stem for path in CASES.glob("*.yml") if path.stem != "main"))
+def test_a_playbook_that_asserts_for_itself(case: str, host: Host, ansible: Ansible) -> None:
+    played = ansible.play(CASES / f"{case}.yml", uri=host.uri)
+    assert played.returncode == 0, played.output

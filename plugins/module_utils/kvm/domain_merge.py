@@ -192,7 +192,7 @@ def _firmware(domain: Element, firmware: Firmware, is_new: bool) -> None:
     if firmware.mode == "efi":
         if not is_efi:
             os.set("firmware", "efi")
-        if not is_efi or (firmware.secure_boot is not None and firmware.secure_boot != _boots_securely(os)):
+        if not is_efi or (firmware.secure_boot is not None and firmware.secure_boot != boots_securely(os)):
             _secure_boot(domain, bool(firmware.secure_boot))
     if firmware.tpm is not None:
         _tpm(domain, firmware.tpm)
@@ -202,7 +202,8 @@ def _firmware(domain: Element, firmware: Firmware, is_new: bool) -> None:
         _serial(domain, firmware.serial)
 
 
-def _boots_securely(os: Element) -> bool:
+def boots_securely(os: Element) -> bool:
+    """Whether EFI boots only what is signed."""
     feature = os.find("firmware/feature[@name='secure-boot']")
     if feature is not None:
         return feature.get("enabled") == "yes"

@@ -19,6 +19,8 @@ from .xml import make
 SPARE_PORTS = 8
 # Seconds between the balloon driver's reports of the guest's memory.
 _BALLOON_PERIOD = 10
+# With what a domain begins.
+_FRONT = ("name", "uuid", "genid", "title", "description", "metadata", "maxMemory", "memory", "currentMemory", "vcpu")
 
 
 def skeleton(declaration: Declaration, platform: Platform) -> Element:
@@ -88,3 +90,10 @@ def _ports(declaration: Declaration) -> int:
 def memory_bytes(quantity: str) -> int:
     """The bytes of a quantity, rounded up to the KiB that libvirt counts in."""
     return -(-int(amount(quantity)) // 1024) * 1024
+
+
+def in_order(domain: Element) -> Element:
+    """libvirt takes elements in any order, but the schema's checker mistakes a name and a UUID that are apart."""
+    ordered = Element(domain.tag, domain.attrib)
+    ordered.extend(sorted(domain, key=lambda child: _FRONT.index(child.tag) if child.tag in _FRONT else len(_FRONT)))
+    return ordered

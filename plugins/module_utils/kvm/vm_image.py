@@ -41,16 +41,7 @@ def fill_from_url(
     """Make a volume from the image behind a URL, at least C(size) bytes large. Raises Failure."""
     digest, expected = _digest(checksum, label)
     with _opened(url, label) as response:
-        head = _read(response, _HEAD, url, label)
-        length = int(response.headers.get("Content-Length") or 0)  # type: ignore[attr-defined]
-        format_, capacity = image_of(head, length, label, url)
-        if wanted_format is not None and wanted_format != format_:
-            raise Failure(f"{label}: format: the image behind {url} is {format_}; leave out format, or use {format_}.")
-        if size is not None and size < capacity:
-            raise Failure(
-                f"{label}: size: the image behind {url} has {capacity} bytes, more than the {size} of the disk; give at"
-                " least that."
-            )
+        head, length, format_, capacity = _head(response, url, label, wanted_format, size)
         with asking(f"make volume {name}"):
             volume = pool.createXML(make_volume(name, max(capacity, 1), format_), 0)
         got = _stream(host, volume, response, head, digest, (url, label, length), progress)
@@ -63,6 +54,30 @@ def fill_from_url(
         volume = pool.storageVolLookupByName(name)
         if int(volume.info()[1]) < max(size or 0, got if format_ == "raw" else 0):
             volume.resize(max(size or 0, capacity), 0)
+
+
+def check_url(url: str, label: str, wanted_format: str | None, size: int | None, checksum: str | None) -> None:
+    """Look at the head of the image behind a URL. Raises Failure for one that cannot become the disk."""
+    _digest(checksum, label)
+    with _opened(url, label) as response:
+        _head(response, url, label, wanted_format, size)
+
+
+def _head(
+    response: IO[bytes], url: str, label: str, wanted_format: str | None, size: int | None
+) -> tuple[bytes, int, str, int]:
+    """The first bytes, the length of the whole, the image's format, and the bytes of its disk."""
+    head = _read(response, _HEAD, url, label)
+    length = int(response.headers.get("Content-Length") or 0)  # type: ignore[attr-defined]
+    format_, capacity = image_of(head, length, label, url)
+    if wanted_format is not None and wanted_format != format_:
+        raise Failure(f"{label}: format: the image behind {url} is {format_}; leave out format, or use {format_}.")
+    if size is not None and size < capacity:
+        raise Failure(
+            f"{label}: size: the image behind {url} has {capacity} bytes, more than the {size} of the disk; give at least"
+            " that."
+        )
+    return head, length, format_, capacity
 
 
 def image_of(head: bytes, length: int, label: str, url: str) -> tuple[str, int]:

@@ -69,13 +69,13 @@ def _listed(host: Host, name: str | None) -> Sequence[tuple[libvirt.virDomain, S
         try:
             if name is None:
                 return list(connection.getAllDomainStats(parts, 0))
-            domain = host.domain(name)
-            return list(connection.domainListGetStats([domain], parts, 0)) if domain is not None else []
+            one = host.domain(name)
+            return list(connection.domainListGetStats([one], parts, 0)) if one is not None else []
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
                 raise
-        domains = connection.listAllDomains(0) if name is None else [domain]
-        return [(domain, {"state.state": domain.state()[0]}) for domain in domains]
+        found = connection.listAllDomains(0)
+        return [(domain, {"state.state": domain.state()[0]}) for domain in found if name in (None, domain.name())]
 
 
 def _read(item: tuple[libvirt.virDomain, Stats]) -> _Machine | None:
@@ -152,7 +152,7 @@ def _agent(domain: libvirt.virDomain, document: Element) -> dict[str, Any] | Non
 
 
 def _guest(document: Element, agent: Mapping[str, Any] | None) -> dict[str, Any]:
-    facts = {"agent_connected": is_agent_connected(document), "agent_answers": agent is not None}
+    facts: dict[str, Any] = {"agent_connected": is_agent_connected(document), "agent_answers": agent is not None}
     told = agent or {}
     facts |= {"hostname": told.get("hostname"), "timezone": told.get("timezone") or {}, "os": told.get("os") or {}}
     return facts

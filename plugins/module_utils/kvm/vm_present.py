@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from xml.etree.ElementTree import Element
@@ -12,6 +13,7 @@ from xml.etree.ElementTree import Element
 from ..known import known
 from ..task import Failure, Result
 from .domain_live import Change, live_changes
+from .domain_new import in_order
 from .domain_pending import pending
 from .errors import KvmError, asking
 from .kept import kept
@@ -28,9 +30,6 @@ from .vm_volumes import make_volumes
 from .xml import differences, ensure, remove, shown, written
 
 AUTOSTART = {ALWAYS: True, RERUN_ON_FAILURE: True, MANUAL: False, HALTED: False, ONCE: False}
-
-# With what a domain begins.
-_FRONT = ("name", "uuid", "genid", "title", "description", "metadata", "maxMemory", "memory", "currentMemory", "vcpu")
 
 
 @dataclass(frozen=True)
@@ -202,7 +201,14 @@ def _write(
         # What is interrupted from here on is known by this note, and made anew by the next task.
         noted = with_making(made.desired, made.makings) if made.is_new else _noted(made)
         domain = _define(fleet, noted, made)
-    make_volumes(fleet, made.makings, policy.waiting.progress)
+    try:
+        make_volumes(fleet, made.makings, policy.waiting.progress)
+    except Failure:
+        if made.is_new and domain is not None:
+            # Nothing of a machine that could not be made stays; volumes that are whole are used the next time.
+            with suppress(libvirt.libvirtError):
+                domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+        raise
     if made.seed is not None and made.seed.differs:
         write_seed(fleet, made.seed)
     desired = made.desired
@@ -247,7 +253,7 @@ def _noted(made: Draft) -> Element:
 
 
 def _define(fleet: Fleet, desired: Element, made: Draft) -> libvirt.virDomain:
-    text = written(_in_order(desired))
+    text = written(in_order(desired))
     connection = fleet.host.connection
     with asking(f"define {made.declaration.label}"):
         try:
@@ -258,13 +264,6 @@ def _define(fleet: Fleet, desired: Element, made: Draft) -> libvirt.virDomain:
                 raise
             # The schema is behind what libvirt itself wrote; there is nothing of the user's in it to check.
             return connection.defineXMLFlags(text, 0)
-
-
-def _in_order(domain: Element) -> Element:
-    """libvirt takes elements in any order, but the schema's checker mistakes a name and a UUID that are apart."""
-    ordered = Element(domain.tag, domain.attrib)
-    ordered.extend(sorted(domain, key=lambda child: _FRONT.index(child.tag) if child.tag in _FRONT else len(_FRONT)))
-    return ordered
 
 
 def _with_addresses(desired: Element, live: Element) -> Element:

@@ -16,7 +16,7 @@ from .domain_new import memory_bytes
 from .errors import KvmError, asking
 from .library import libvirt
 from .vm_fleet import LOCAL_POOLS, Fleet, Pool
-from .vm_image import fill_from_url
+from .vm_image import check_url, fill_from_url
 from .xml import make, parse, written
 
 DEFAULT_POOL = "default"
@@ -108,8 +108,12 @@ def _making(fleet: Fleet, machine: str, disk: Disk) -> Making:
 
 
 def _check_source(fleet: Fleet, making: Making) -> None:
-    """What is copied must be there and fit."""
-    if making.disk.source is None or making.disk.source.option != "boot_source":
+    """What is copied or downloaded must be there and fit."""
+    option = making.disk.source.option if making.disk.source is not None else None
+    if option == "http":
+        origin = making.disk.origin
+        check_url(origin["url"], making.label, making.disk.format, making.size, origin.get("checksum"))
+    if option != "boot_source":
         return
     source_pool, volume = _source(fleet, making)
     with asking(f"read volume {source_pool.name}/{volume.name()}"):
