@@ -19,7 +19,7 @@ from virtlab.catalog import Catalog
 from virtlab.clock import Clock
 from virtlab.cluster import Cluster
 from virtlab.controllers.runtime import Controller, Manager
-from virtlab.datapath.volumes import Volumes
+from virtlab.datapath.volumes import Volumes, tidy
 from virtlab.operation import ADMIN
 from virtlab.schema.source import open_schemas
 from virtlab.state import State
@@ -65,4 +65,5 @@ def assemble(state: State) -> tuple[Cluster, Manager]:
     keys = TokenAuthority(state.secret("service-account.key", generate_key().decode()).encode(), clock=cluster.clock)
     cluster.authenticator = Authenticator(cluster, keys, {state.admin_token: ADMIN})
     bootstrap.fill(cluster)
+    tidy(cluster)
     return cluster, Manager(cluster, controllers())

@@ -195,6 +195,7 @@ def reset(state: State, arguments: argparse.Namespace) -> int:
         stop(state, arguments)
         for path in state.directory.glob(f"{state.database.name}*"):
             path.unlink()
+        shutil.rmtree(state.storage, ignore_errors=True)
         if was_running:
             _launch(state, False)
     return 0

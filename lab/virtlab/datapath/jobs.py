@@ -73,6 +73,13 @@ class Jobs:
             job.cancel()
 
 
+def failed(problem: DataProblem) -> Job:
+    """A job that could not even begin."""
+    job = Job()
+    job.over, job.problem = True, problem
+    return job
+
+
 def _run(job: Job, work: Work) -> None:
     try:
         job.report(0.0)

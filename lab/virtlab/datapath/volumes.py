@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -52,6 +53,28 @@ class Volumes:
         self.upload_host = ""
         self.export_host = ""
         self.export_ca = ""  # PEM
+        self._held: dict[tuple[str, str], int] = {}
+        self._holding = threading.Lock()
+
+    def hold(self, namespace: str, guest: str) -> bool:
+        """Keep a guest's disks still, as long as anybody holds it; may take seconds. Raises DataProblem.
+
+        Whether its agent froze the file systems for that, where this was the first to hold it.
+        """
+        with self._holding:
+            count = self._held.get((namespace, guest), 0)
+            frozen = self.quiescer.freeze(namespace, guest) if not count else True
+            self._held[(namespace, guest)] = count + 1
+            return frozen
+
+    def let_go(self, namespace: str, guest: str) -> None:
+        """What C(hold) began is over; the guest goes on with the last one."""
+        with self._holding:
+            count = self._held.pop((namespace, guest), 0) - 1
+            if count > 0:
+                self._held[(namespace, guest)] = count
+            elif count == 0:
+                self.quiescer.thaw(namespace, guest)
 
     def disk(self, claim: Object) -> Path:
         """The raw disk of a claim, whether or not it is there."""
@@ -64,6 +87,19 @@ class Volumes:
         space = capacity(claim)
         preallocate = (claim["metadata"].get("annotations") or {}).get(PREALLOCATION) == "true"
         return Target(self.disk(claim), disk_size(cluster, claim), space, preallocate)
+
+
+def tidy(cluster: Cluster) -> None:
+    """Keep of the files only what objects of the cluster stand for; for its start, before anything works on them."""
+    volumes, store = cluster.volumes, cluster.store
+    if volumes is None or not volumes.disks.root.exists():
+        return
+    contents = ("snapshot.storage.k8s.io", "volumesnapshotcontents")
+    volumes.disks.sweep(
+        lambda namespace, name: store.find(("", "persistentvolumeclaims"), namespace, name) is not None,
+        lambda handle: store.find(contents, None, handle) is not None,
+        lambda name: store.find(("", "persistentvolumes"), None, name) is not None,
+    )
 
 
 def capacity(claim: Object) -> int:

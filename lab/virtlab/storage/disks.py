@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from virtlab.storage import sparse
@@ -12,6 +12,7 @@ from virtlab.storage import sparse
 DISK = "disk.img"
 SNAPSHOTS = ".snapshots"  # no storage class has such a name
 RELEASED = ".released"
+Named = Callable[[str, str], bool]
 
 
 class Disks:
@@ -71,8 +72,21 @@ class Disks:
                 claim, namespace = directory.name, directory.parent.name
                 yield directory.parent.parent.name, namespace, claim
 
-    def sweep(self) -> None:
-        """Take away what a lab that was killed left half-made."""
+    def sweep(self, is_claim: Named, is_snapshot: Callable[[str], bool], is_volume: Callable[[str], bool]) -> None:
+        """Take away what a lab that was killed left half-made, and what belongs to nothing any more.
+
+        The questions are asked with (namespace, claim), the handle of a snapshot, and the name of a volume.
+        """
         for pattern in ("*/*/*/.disk.img.*", f"{SNAPSHOTS}/.*", f"{RELEASED}/.*"):
             for path in self.root.glob(pattern):
-                path.unlink(missing_ok=True)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+        for storage_class, namespace, claim in list(self.claims()):
+            if not is_claim(namespace, claim):
+                self.remove(self.path(storage_class, namespace, claim))
+        for directory, known in ((SNAPSHOTS, is_snapshot), (RELEASED, is_volume)):
+            for path in self.root.glob(f"{directory}/*.img"):
+                if not known(path.stem):
+                    path.unlink(missing_ok=True)

@@ -62,6 +62,11 @@ class Receiver:
         raw = self.format == "raw" and not self._always_scratch
         return TARGET_FILE if raw else SCRATCH_SPACE
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether what comes in is known to be the raw disk itself, byte by byte."""
+        return self.format == "raw" and not self._unpackers and not self._raw_only
+
     def feed(self, data: bytes) -> None:
         """Raises DataProblem; the receiver is of no use then."""
         self.received += len(data)
@@ -112,7 +117,8 @@ class Receiver:
             return
         self.format = found if found in CONVERTED and not self._raw_only else "raw"
         converted = self.format in CONVERTED
-        path, shown = (self._scratch, qemu.SHOWN) if converted else (self._part, "/data/disk.img")
+        path = self._scratch if converted else self._part
+        shown = qemu.SHOWN if converted or self._always_scratch else "/data/disk.img"
         self._writer = SparseWriter(path, self.target.available, shown)
         self._through(len(self._unpackers), head)
 

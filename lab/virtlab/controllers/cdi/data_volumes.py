@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from virtlab.controllers.cdi.cloning import strategy_of, too_small
 from virtlab.controllers.cdi.names import (
     CLASSES,
+    CLONE_FALLBACK,
     CLONE_PHASE,
     CLONE_TYPE,
     DATA_SOURCES,
@@ -21,16 +23,20 @@ from virtlab.controllers.cdi.names import (
     RUNNING_REASON,
     SNAPSHOTS,
 )
-from virtlab.controllers.cdi.phases import FLOWS, Flow, conditions, flow_of, progress
+from virtlab.controllers.cdi.phases import FLOWS, Flow, conditions, flow_of, progress, simplified
 from virtlab.controllers.cdi.probe import http_problem, is_local
-from virtlab.controllers.cdi.rendering import Unrenderable, bind_now, claim_for, claim_spec, source_kind
+from virtlab.controllers.cdi.rendering import Unrenderable, bind_now, claim_for, claim_spec, inflated, source_kind
+from virtlab.controllers.cdi.transfers import IMPORTS, PLAYED, Transfers
 from virtlab.controllers.conditions import find_condition, merged
 from virtlab.controllers.ownership import being_deleted, controlled_by, owner_reference
 from virtlab.controllers.runtime import Controller, Key, Manager
+from virtlab.datapath.volumes import overhead
 from virtlab.resource import Object
 from virtlab.store import Event
 
 LEAST_PAUSE = 1.0  # real seconds between attempts, however fast the lab is
+LOOK = 0.25  # real seconds between looks at how far the bytes are
+IN_USE = 2.0  # real seconds until a source in use is looked at again
 STEPS = 4  # times that progress is shown during a transfer
 RETRIES = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0)  # seconds between attempts of a failing importer
 
@@ -56,6 +62,7 @@ class DataVolumeController(Controller):
     def __init__(self, manager: Manager) -> None:
         super().__init__(manager)
         self._by_source = manager.index(DATA_VOLUMES, source_keys)
+        self._transfers = Transfers(self, manager)
         self._retries: dict[str, float] = {}  # when the failing import of a data volume's uid is tried again
         self._problems: dict[str, str | None] = {}  # what asking the source of a data volume's uid said
 
@@ -63,6 +70,7 @@ class DataVolumeController(Controller):
         metadata = event.object["metadata"]
         if event.key[1] == "datavolumes":
             if event.type == "DELETED":
+                self._transfers.drop(event.object)
                 self._problems.pop(metadata.get("uid", ""), None)
                 self._retries.pop(metadata.get("uid", ""), None)
                 return ()
@@ -157,7 +165,24 @@ class DataVolumeController(Controller):
             said = ("Warning", problem.reason, problem.message)
             self._report(data_volume, "Pending", None, why=(problem.reason, problem.message), said=said)
             return None
+        if self._needs_overhead(data_volume, spec, source):
+            spec = inflated(spec, overhead(self.cluster, spec.get("storageClassName") or ""))
         return self.create(PVCS, claim_for(data_volume, spec, source))
+
+    def _needs_overhead(self, data_volume: Object, spec: Object, source: Object) -> bool:
+        """Is the size that of a disk, for which a file system must be a little larger?"""
+        storage = data_volume["spec"].get("storage")
+        if storage is None or spec.get("volumeMode", "Filesystem") == "Block":
+            return False
+        if ((storage.get("resources") or {}).get("requests") or {}).get("storage"):
+            return True
+        origin = source.get("pvc")
+        claim = (
+            self.find(PVCS, origin.get("namespace") or data_volume["metadata"]["namespace"], origin["name"])
+            if origin
+            else None
+        )
+        return claim is not None and claim["spec"].get("volumeMode") == "Block"
 
     def _sized(self, data_volume: Object, source: Object) -> Object:
         """A clone without a size is as big as what it is made from."""
@@ -210,20 +235,28 @@ class DataVolumeController(Controller):
         if not bind_now(data_volume, storage_class, claim):
             self._report(data_volume, "PendingPopulation", claim)
             return None
-        clone_type = self._clone_type(source, kind, storage_class)
+        clone_type = self._clone_type(source, kind, claim)
+        claim = self.find(PVCS, *_key(data_volume)) or claim
+        if clone_type and not self._can_clone(data_volume, claim, source, kind, clone_type):
+            return IN_USE if clone_type == "copy" else None
         flow = FLOWS[flow_of(kind, clone_type)]
         return self._advance(data_volume, claim, source, kind, flow, clone_type)
 
-    def _clone_type(self, source: Object, kind: str, storage_class: Object) -> str:
+    def _clone_type(self, source: Object, kind: str, claim: Object) -> str:
+        """How the claim is cloned; empty for what is no clone."""
         if kind == "snapshot":
             return "snapshot"
         if kind != "pvc":
             return ""
-        profile = self.find(PROFILES, None, storage_class["metadata"]["name"])
-        strategy: str = ((profile or {}).get("status") or {}).get("cloneStrategy") or "copy"
-        origin = self.find(PVCS, source["pvc"].get("namespace"), source["pvc"]["name"])
-        same = origin is None or origin["spec"].get("storageClassName") == storage_class["metadata"]["name"]
-        return strategy if same else "copy"
+        origin = self.find(
+            PVCS, source["pvc"].get("namespace") or claim["metadata"]["namespace"], source["pvc"]["name"]
+        )
+        strategy = strategy_of(self, origin, claim)
+        if strategy.fallback is not None and annotations_of(claim).get(CLONE_FALLBACK) != strategy.fallback[1]:
+            annotations = {**annotations_of(claim), CLONE_FALLBACK: strategy.fallback[1]}
+            claim = self.update(PVCS, {**claim, "metadata": {**claim["metadata"], "annotations": annotations}})
+            self.event(claim, *strategy.fallback, warning=True, component="clone-populator")
+        return strategy.kind
 
     def _advance(
         self, data_volume: Object, claim: Object, source: Object, kind: str, flow: Flow, clone_type: str
@@ -238,11 +271,18 @@ class DataVolumeController(Controller):
             self._report(data_volume, names[0], claim, said=("Normal", *self._said(data_volume, source, "scheduled")))
             return 0.0
         seconds = dict(flow.phases)[now]
-        if now.endswith("InProgress") and kind in ("http", "registry", "s3", "gcs"):
+        if now.endswith("InProgress") and kind in IMPORTS:
             trouble = self._trouble(data_volume, source, kind)
             if trouble is not None:
                 return trouble
-        wait = self.remaining(uid, now, seconds)
+        job = self._transfers.job(data_volume, claim, source, kind) if now.endswith("InProgress") else None
+        if job is not None and not job.over:
+            self._report(data_volume, now, claim, fraction=job.fraction)
+            return LOOK
+        if job is not None and job.problem is not None:
+            self._transfers.drop(data_volume)
+            return self._failed(data_volume, str(job.problem))
+        wait = 0.0 if job is not None and kind in IMPORTS else self.remaining(uid, now, seconds)
         if wait:
             total = self.cluster.clock.scaled(seconds)
             if now.endswith("InProgress"):
@@ -253,6 +293,9 @@ class DataVolumeController(Controller):
         self.forget(uid, now)
         position = names.index(now) + 1
         if position < len(names):
+            host = self._transfers.played_host(source, kind)
+            if host:
+                self.event(data_volume, "ImportPlayed", f"{host} {PLAYED}", component="virtlab")
             self._report(
                 data_volume, names[position], claim, said=("Normal", *self._said(data_volume, source, "running"))
             )
@@ -263,7 +306,23 @@ class DataVolumeController(Controller):
             )
             return None
         self._finish(claim, data_volume, clone_type)
+        self._transfers.drop(data_volume)
         return None
+
+    def _can_clone(self, data_volume: Object, claim: Object, source: Object, kind: str, clone_type: str) -> bool:
+        """Whether the source fits, and nobody writes to one that is copied; else the data volume says why."""
+        why = too_small(self, source[kind], claim) if kind == "pvc" else None
+        if why is not None:
+            said = ("Warning", "ErrIncompatiblePVC", why)
+            self._report(data_volume, "CloneScheduled", claim, said=said)
+            return False
+        if clone_type != "copy" or phase_of(data_volume) not in ("", "Pending", "CloneScheduled"):
+            return True
+        users = self._transfers.users(source[kind], data_volume["metadata"]["namespace"])
+        for user in users:
+            text = f"pod {user} using PersistentVolumeClaim {source[kind]['name']}"
+            self._report(data_volume, "CloneScheduled", claim, said=("Warning", "CloneSourceInUse", text))
+        return not users
 
     def _uploading(self, data_volume: Object, claim: Object) -> None:
         """Tell what the upload server of the claim does; it crashes when what it was sent cannot be a disk."""
@@ -297,7 +356,7 @@ class DataVolumeController(Controller):
         if due > 0:
             return due
         problem = self.cluster.faults.import_failure(f"{metadata['namespace']}/{metadata['name']}", url)
-        if problem is None and kind == "http" and is_local(url):
+        if problem is None and kind == "http" and is_local(url) and self.cluster.volumes is None:
             if uid not in self._problems:
                 self._problems[uid] = ""
                 self.manager.spawn(self._ask(_key(data_volume), uid, url))
@@ -326,7 +385,8 @@ class DataVolumeController(Controller):
         claim = self.find(PVCS, *_key(data_volume))
         said = ("Warning", "Error", problem)
         restarts = count + 1
-        self._report(data_volume, phase_of(data_volume), claim, error=problem, said=said, restarts=restarts)
+        told = simplified(problem)
+        self._report(data_volume, phase_of(data_volume), claim, error=told, said=said, restarts=restarts)
         self._show_importer(data_volume, problem, restarts)
         return pause
 

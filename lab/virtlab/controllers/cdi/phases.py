@@ -8,6 +8,8 @@ from virtlab.controllers.conditions import Condition, condition
 from virtlab.resource import Object
 
 SCRATCHLESS = "Pod is running"
+TOO_SMALL = "DataVolume too small to contain image"
+PULL_FAILED = "failed to pull image"
 COMPLETE = {"pvc": "Clone Complete", "snapshot": "Clone Complete", "upload": "Upload Complete"}
 
 
@@ -67,7 +69,7 @@ def bound_condition(claim: Object | None, why: tuple[str, str] | None) -> Condit
 def running_condition(phase: str, error: str | None, kind: str = "") -> Condition:
     """C(error): why the transfer stopped. C(kind): of the source."""
     if error is not None:
-        return condition("Running", False, "Error", error)
+        return condition("Running", False, "ImagePullFailed" if PULL_FAILED in error else "Error", error)
     if phase == "Succeeded":
         return condition("Running", False, "Completed", COMPLETE.get(kind, "Import Complete"))
     if phase.endswith("InProgress") or phase == "UploadReady":
@@ -75,6 +77,12 @@ def running_condition(phase: str, error: str | None, kind: str = "") -> Conditio
     if phase.endswith("Scheduled"):
         return condition("Running", False, "ContainerCreating")
     return condition("Running", False)
+
+
+def simplified(problem: str) -> str:
+    """What CDI's controller makes of a pod's last words."""
+    too_small = ("is larger than the reported available", "no space left on device", "disk quota exceeded")
+    return TOO_SMALL if any(text in problem for text in too_small) else problem
 
 
 def ready_condition(phase: str, running: bool) -> Condition:

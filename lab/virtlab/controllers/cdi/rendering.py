@@ -18,6 +18,8 @@ from virtlab.controllers.cdi.names import (
 from virtlab.controllers.ownership import owner_reference
 from virtlab.controllers.storage import default_class
 from virtlab.resource import Object
+from virtlab.schema.quantity import canonical, parse
+from virtlab.storage.sizes import required
 
 NO_CLASS = "PVC spec is missing accessMode and no storageClass to choose profile"
 # source: the populator's object that the claim names
@@ -84,6 +86,14 @@ def claim_spec(data_volume: Object, classes: list[Object], profiles: dict[str, O
 def _property_sets(profile: Object | None) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = ((profile or {}).get("status") or {}).get("claimPropertySets") or []
     return found
+
+
+def inflated(spec: Object, overhead: float) -> Object:
+    """C(spec) of a claim, large enough for a file system around a disk of the size that it asks for."""
+    resources = spec.get("resources") or {}
+    size = int(parse((resources.get("requests") or {}).get("storage", "0")))
+    requests = {**(resources.get("requests") or {}), "storage": canonical(str(required(overhead, size)))}
+    return {**spec, "resources": {**resources, "requests": requests}}
 
 
 def claim_for(data_volume: Object, spec: Object, source: Object) -> Object:

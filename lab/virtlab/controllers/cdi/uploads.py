@@ -16,6 +16,7 @@ from virtlab.controllers.cdi.names import (
     UPLOAD_POD,
     UPLOAD_TARGET,
 )
+from virtlab.controllers.cdi.phases import simplified
 from virtlab.controllers.cdi.rendering import fills_by_upload
 from virtlab.controllers.claims import pod_claims
 from virtlab.controllers.ownership import being_deleted
@@ -78,7 +79,11 @@ class UploadController(Controller):
         restarts = upload.restarts if upload is not None else 0
         if upload is not None and restarts > self._seen.get(uid, 0):
             self._seen[uid] = restarts
-            failed = {POD_READY: "false", **_running("false", "Error", upload.problem), POD_RESTARTS: str(restarts)}
+            failed = {
+                POD_READY: "false",
+                **_running("false", "Error", simplified(upload.problem)),
+                POD_RESTARTS: str(restarts),
+            }
             self._annotate(claim, {POD_PHASE: "Running", **failed})
             return RESTART
         ready = {POD_READY: "true", POD_RESTARTS: str(restarts), **_running("true", "Pod is running")}

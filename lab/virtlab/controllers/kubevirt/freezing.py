@@ -48,10 +48,10 @@ class Freezer:
         if volumes is None or uid in self._frozen or vmi is None or phase(vmi) != "Running":
             return True
         machine = (vmi["metadata"]["namespace"], vmi["metadata"]["name"])
-        key, quiescer = f"freeze/{uid}", volumes.quiescer
+        key = f"freeze/{uid}"
 
         def work(job: Job) -> None:
-            quiescer.freeze(*machine)
+            volumes.hold(*machine)
 
         job = volumes.jobs.begin(key, work, lambda: self._again(snapshot))
         if not job.over:
@@ -68,10 +68,10 @@ class Freezer:
         machine = self._frozen.pop(snapshot["metadata"]["uid"], None)
         if volumes is None or machine is None:
             return
-        key, jobs, quiescer = f"thaw/{snapshot['metadata']['uid']}", volumes.jobs, volumes.quiescer
+        key, jobs = f"thaw/{snapshot['metadata']['uid']}", volumes.jobs
 
         def work(job: Job) -> None:
-            quiescer.thaw(*machine)
+            volumes.let_go(*machine)
 
         if jobs.begin(key, work, lambda: jobs.drop(key)).over:
             jobs.drop(key)
