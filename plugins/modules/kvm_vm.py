@@ -234,7 +234,7 @@ EXAMPLES = r"""
     xml: |
       <domain>
         <devices>
-          <watchdog model='i6300esb' action='poweroff'/>
+          <watchdog model='itco' action='poweroff'/>
         </devices>
       </domain>
   register: db

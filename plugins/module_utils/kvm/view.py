@@ -19,6 +19,7 @@ from xml.etree.ElementTree import Element
 from .xml import NAMESPACE, make
 
 ALIAS_PREFIX = "ua-"
+AGENT_CHANNEL = "org.qemu.guest_agent.0"
 METADATA = f"metadata/{{{NAMESPACE}}}machine"
 
 # Bytes of the units that libvirt writes memory in (https://libvirt.org/formatdomain.html#memory-allocation).
@@ -149,9 +150,7 @@ def view(domain: Element) -> DomainView:
         interfaces=tuple(_interfaces(domain)),
         labels=kept.get("labels") or {},
         annotations=kept.get("annotations") or {},
-        agent_channel=any(
-            target.get("name") == "org.qemu.guest_agent.0" for target in domain.findall("devices/channel/target")
-        ),
+        agent_channel=any(target.get("name") == AGENT_CHANNEL for target in domain.findall("devices/channel/target")),
     )
 
 
