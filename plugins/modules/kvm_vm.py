@@ -234,7 +234,7 @@ EXAMPLES = r"""
     xml: |
       <domain>
         <devices>
-          <watchdog model='itco' action='poweroff'/>
+          <watchdog model='i6300esb' action='poweroff'/>
         </devices>
       </domain>
   register: db
