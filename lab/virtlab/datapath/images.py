@@ -220,11 +220,14 @@ def _unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
     unpack.finish()
 
 
-def take_disk(source: Source, receiver: Receiver, progress: Any) -> None:
-    """Feed the receiver with the disk in the image, to its end. Raises DataProblem."""
+def take_disk(source: Source, receiver: Receiver, progress: Any, file: str = "") -> None:
+    """Feed the receiver with the disk in the image, to its end: C(file), or the first below C(disk).
+
+    Raises DataProblem.
+    """
     for layer in layers(source):
         total = int(layer.get("size") or 0)
-        if _take_from(_counted(source.blob(layer["digest"]), total, progress), receiver):
+        if _take_from(_counted(source.blob(layer["digest"]), total, progress), receiver, file):
             receiver.end()
             return
     raise DataProblem(NOT_FOUND)
@@ -238,7 +241,7 @@ def _counted(pieces: Iterator[bytes], total: int, progress: Any) -> Iterator[byt
         progress(min(1.0, done / total) if total else 0.0)
 
 
-def _take_from(pieces: Iterator[bytes], receiver: Receiver) -> bool:
+def _take_from(pieces: Iterator[bytes], receiver: Receiver, wanted: str) -> bool:
     """Whether the layer has a disk; it is read to its end, which proves it whole."""
     stream = io.BufferedReader(_Stream(pieces), PIECE)
     found = False
@@ -247,7 +250,8 @@ def _take_from(pieces: Iterator[bytes], receiver: Receiver) -> bool:
             for member in tar:
                 path = PurePosixPath(_normal(member.name).lstrip("/"))
                 whiteout = path.name.startswith(".wh.")
-                if found or path.parts[:1] != (DISK_DIRECTORY,) or not member.isreg() or whiteout:
+                right = str(path) == wanted.lstrip("/") if wanted else path.parts[:1] == (DISK_DIRECTORY,)
+                if found or not right or not member.isreg() or whiteout:
                     continue
                 file = tar.extractfile(member)
                 assert file is not None

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from virtlab.datapath.container_disks import ContainerDisks
 from virtlab.datapath.jobs import Jobs
 from virtlab.datapath.uploads import Uploads
 from virtlab.resource import Object
@@ -47,6 +48,7 @@ class Volumes:
 
     def __init__(self, root: Path) -> None:
         self.disks = Disks(root)
+        self.container_disks = ContainerDisks(root)
         self.jobs = Jobs()
         self.uploads = Uploads()
         self.quiescer: Quiescer = Simulated()

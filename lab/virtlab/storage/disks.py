@@ -77,7 +77,7 @@ class Disks:
 
         The questions are asked with (namespace, claim), the handle of a snapshot, and the name of a volume.
         """
-        for pattern in ("*/*/*/.disk.img.*", f"{SNAPSHOTS}/.*", f"{RELEASED}/.*"):
+        for pattern in ("*/*/*/.disk.img.*", ".containerdisks/*/.disk.img.*", f"{SNAPSHOTS}/.*", f"{RELEASED}/.*"):
             for path in self.root.glob(pattern):
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)

@@ -6,7 +6,10 @@ import base64
 import gzip
 import hashlib
 import lzma
+import os
+import select
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -279,3 +282,48 @@ def test_what_comes_is_held_against_a_checksum(tmp_path: Path) -> None:
         assert list(target.path.parent.iterdir()) == []
         import_http(HttpSource(f"{served.url}/disk", Access(), checksum=right), target, "t", Job())
     assert target.path.read_bytes() == raw
+
+
+def test_a_container_disk_becomes_a_file_once(tmp_path: Path) -> None:
+    from virtlab.datapath.container_disks import ContainerDisks
+
+    raw = image(tmp_path / "raw", MIB)
+    made = container_disk(raw.read_bytes())
+    disks = ContainerDisks(tmp_path / "storage")
+    with serving(files=as_repository(made, "tiny", "latest")) as served:
+        host = served.url.removeprefix("http://")
+        path = disks.path(f"{host}/tiny")
+        assert path is not None
+        assert digest(path) == digest(raw)
+        asked = len(served.asked)
+        assert disks.path(f"{host}/tiny:latest") == path
+        assert not any("/blobs/" in item for item in served.asked[asked:])
+    assert disks.path(f"oci:{as_layout(made, tmp_path / 'layout')}") == path
+    assert disks.path(f"oci:{tmp_path / 'layout'}", "/disk/disk.img") is not None
+    assert disks.path("quay.io/containerdisks/fedora:latest") is None
+
+
+def test_an_import_goes_on_when_the_lab_was_killed_in_its_middle(new_lab: Any, tmp_path: Path) -> None:
+    from wire import Api
+
+    labs = new_lab()
+    lab = next(labs)
+    volumes = Volumes(Api(Path(lab.kubeconfig), "default"), lab.state_dir)
+    raw = image(tmp_path / "raw")
+    with serving(files={"/disk": raw.read_bytes()}, wait=threading.Event()) as served:
+        volumes.data_volume("disk", {"http": {"url": f"{served.url}/disk"}})
+        path = f"{CDI}/namespaces/{{ns}}/datavolumes/disk"
+        volumes.wait(path, lambda item: item.get("status", {}).get("progress") == "45.00%")
+        time.sleep(0.5)  # the database is written behind
+        process = os.pidfd_open(int((lab.state_dir / "server.lock").read_text()))
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        select.select([process], [], [])
+        os.close(process)
+        lab.command("start", "--quiet")
+        assert not volumes.disk("disk").exists()
+        assert served.wait is not None
+        served.wait.set()
+        volumes.phase("disk", "Succeeded")
+    assert digest(volumes.disk("disk"), 8 * MIB) == digest(raw)
+    assert [item.name for item in volumes.disk("disk").parent.iterdir()] == ["disk.img"]
+    next(labs, None)
