@@ -31,6 +31,7 @@ attributes:
     description: Shows the disk and its volume as the machine has them, before and after.
 seealso:
   - module: virtstack.core.vm
+  - module: virtstack.core.vm_interface
 options:
   vm:
     description: Name of the machine.

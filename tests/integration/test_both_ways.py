@@ -45,6 +45,7 @@ THERE: list[tuple[str, Options]] = [
     ("migration_policy", {"name": "both-ways", "vm_selector": {"app": "both-ways"}, "allow_post_copy": True}),
     ("node_maintenance", {"name": "worker-2", "state": "uncordoned"}),
     ("vm_disk", {"vm": "db", "namespace": NAMESPACE, "name": "data", "blank": True, "size": "1Gi"}),
+    ("vm_interface", {"vm": "db", "namespace": NAMESPACE, "name": "lan", "network": "lan"}),
 ]
 # What is asked for then in check mode: changes, removals, mistakes.
 ASKED: list[tuple[str, Options]] = [
@@ -89,6 +90,9 @@ ASKED: list[tuple[str, Options]] = [
     ("vm_disk", {"vm": "db", "namespace": NAMESPACE, "name": "more", "blank": True, "size": "1Gi"}),
     ("vm_disk", {"vm": "db", "namespace": NAMESPACE, "name": "data", "state": "absent"}),
     ("vm_disk", {"vm": "db", "namespace": NAMESPACE, "name": "data", "size": "1GB"}),
+    ("vm_interface", {"vm": "db", "namespace": NAMESPACE, "name": "lan", "link": "down"}),
+    ("vm_interface", {"vm": "db", "namespace": NAMESPACE, "name": "lan", "state": "absent"}),
+    ("vm_interface", {"vm": "db", "namespace": NAMESPACE, "name": "more", "network": "nowhere"}),
 ]
 
 

@@ -33,6 +33,7 @@ PREPARED: dict[str, list[dict[str, Any]]] = {
     "vm_power": [NAMESPACE, DATABASE],
     "vm_disk": [NAMESPACE, DATABASE],
     "vm_info": [NAMESPACE, DATABASE],
+    "vm_interface": [NAMESPACE, DATABASE],
     "vm_snapshot": [NAMESPACE, DATABASE],
     "vm_snapshot_info": [NAMESPACE, DATABASE, SNAPSHOT],
     "vm_restore": [NAMESPACE, DATABASE, SNAPSHOT],

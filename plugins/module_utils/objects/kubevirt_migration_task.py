@@ -166,6 +166,15 @@ def _node_of(instance: Object | None) -> str | None:
 # Moving
 
 
+def move(client: Client, instance: Object, *, timeout: float, progress: Callable[[str], None]) -> Result:
+    """Migrate one guest to any other node, or follow the migration that is under way. Raises Failure."""
+    key = _key(instance)
+    active = migration.under_way(client.list(MIGRATION, key[0]).items, key[1])
+    found = Found({}, {key: instance}, {key: active} if active else {}, {})
+    policy = Policy(Target(), False, False, False, timeout, progress)
+    return _moved(client, policy, _told(key, instance), key, found)
+
+
 def _migrate(client: Client, policy: Policy, key: Key, found: Found) -> Result | Failure:
     instance = found.instances.get(key)
     told = _told(key, instance)

@@ -140,7 +140,7 @@ def connected(name: str, uid: str, link: str | None = None) -> Check:
             return Failed("its guest was stopped meanwhile")
         shown = shown_interface(instance, name)
         if shown is None or "domain" not in str(shown.get("infoSource") or ""):
-            return Progress(f"{name} is not in the guest yet{_migration_text(instance)}")
+            return _hindered(instance) or Progress(f"{name} is not in the guest yet{_migration_text(instance)}")
         if link is not None and shown.get("linkState") not in (link, None):
             return Progress(f"the link of {name} is {shown['linkState']}")
         return Ready()
@@ -157,9 +157,21 @@ def disconnected(name: str) -> Check:
         source = str((shown_interface(instance, name) or {}).get("infoSource") or "")
         if "domain" in source:
             return Progress(f"{name} is still in the guest")
-        return Progress(f"{name} has left the guest, its pod still has it{_migration_text(instance)}")
+        told = Progress(f"{name} has left the guest, its pod still has it{_migration_text(instance)}")
+        return _hindered(instance) or told
 
     return check
+
+
+def _hindered(instance: Object) -> Failed | None:
+    """Why the migration that an interface waits for cannot be."""
+    known = conditions(instance)
+    able = known.get("LiveMigratable", {})
+    if known.get("MigrationRequired", {}).get("status") != "True" or able.get("status") != "False":
+        return None
+    return Failed(
+        f"it takes a migration, and the guest cannot be migrated: {able.get('message') or able.get('reason')}"
+    )
 
 
 def _migration_text(instance: Object) -> str:
