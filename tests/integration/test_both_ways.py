@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+from comparing import Calls, assert_same, interpreter, results
 from conftest import REPOSITORY, Ansible, Lab
+from playing import Played
 
 # Those of KVM hosts need such a host: tests/kvm runs them.
 MODULES = sorted(
@@ -22,11 +18,10 @@ MODULES = sorted(
 NAMESPACE = "both-ways"
 BRIDGE = {"interfaces": [{"name": "br-both", "type": "linux-bridge", "state": "up", "bridge": {"port": []}}]}
 
-Options = dict[str, Any]
-# What every module may return.
-OF_ANSIBLE = ("changed", "failed", "msg", "diff", "warnings", "deprecations")
+__all__ = ["interpreter"]
+
 # What is there before, by module: made once, directly.
-THERE: list[tuple[str, Options]] = [
+THERE: Calls = [
     ("operator", {"package": "kubernetes-nmstate-operator", "wait": True}),
     ("namespace", {"name": NAMESPACE, "labels": {"tier": "one"}}),
     ("network_attachment", {"name": "lan", "namespace": NAMESPACE, "type": "layer2"}),
@@ -48,7 +43,7 @@ THERE: list[tuple[str, Options]] = [
     ("vm_interface", {"vm": "db", "namespace": NAMESPACE, "name": "lan", "network": "lan"}),
 ]
 # What is asked for then in check mode: changes, removals, mistakes.
-ASKED: list[tuple[str, Options]] = [
+ASKED: Calls = [
     ("operator", {"state": "absent"}),
     ("operator", {"channel": "stabel"}),
     ("namespace", {"name": NAMESPACE, "labels": {"tier": "two"}}),
@@ -100,72 +95,14 @@ def test_every_module_is_compared() -> None:
     assert {module for module, _options in THERE} == {module for module, _options in ASKED} == set(MODULES)
 
 
-def results(
-    ansible: Ansible, lab: Lab, place: Path, calls: list[tuple[str, Options]], *arguments: str
-) -> list[dict[str, Any]]:
-    """The results of the calls, the module's own way for those that name an interpreter."""
-    tasks: list[dict[str, Any]] = [
-        {
-            f"virtstack.core.{module}": {key: value for key, value in options.items() if key != "interpreter"},
-            "register": f"result_{number}",
-            "ignore_errors": True,
-            "vars": {"ansible_python_interpreter": options["interpreter"]} if "interpreter" in options else {},
-        }
-        for number, (module, options) in enumerate(calls)
-    ]
-    written = place / "results.json"
-    names = ", ".join(f"result_{number}" for number in range(len(calls)))
-    content = {"dest": str(written), "content": "{{ [" + names + "] | to_json }}", "mode": "0600"}
-    tasks.append({"ansible.builtin.copy": content, "check_mode": False, "diff": False})
-    playbook = place / "calls.yml"
-    playbook.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
-    played = ansible.playbook(playbook, lab, *arguments)
-    assert played.returncode == 0, played.output
-    found: list[dict[str, Any]] = json.loads(written.read_text())
-    return found
-
-
-def essence(result: dict[str, Any]) -> dict[str, Any]:
-    """Without what belongs to the way itself, and to the moment."""
-    left_out = ("invocation", "ansible_facts", "exception")
-    return {key: value for key, value in result.items() if key not in left_out}
-
-
-def returned(module: str) -> Options:
-    """What the documentation says that a module returns."""
-    source = (REPOSITORY / "plugins" / "modules" / f"{module}.py").read_text()
-    match = re.search(r'^RETURN = r?"""(.*?)^"""', source, re.MULTILINE | re.DOTALL)
-    assert match, f"{module} documents nothing that it returns"
-    values: Options = yaml.safe_load(match[1])
-    return values
-
-
-def undocumented(result: dict[str, Any], documented: Options) -> Iterator[str]:
-    """The names of values that are not in the documentation, those inside of others included."""
-    for name, value in result.items():
-        if name not in documented:
-            if name not in OF_ANSIBLE:
-                yield name
-            continue
-        contained = documented[name].get("contains")
-        for item in value if contained and isinstance(value, list) else ():
-            yield from (f"{name}.{inner}" for inner in undocumented(item, contained))
-
-
 @pytest.fixture(scope="module")
 def there(installed_lab: Lab, ansible: Ansible, tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    made = results(ansible, installed_lab, tmp_path_factory.mktemp("made"), THERE)
+    def play(playbook: Path, *arguments: str) -> Played:
+        return ansible.playbook(playbook, installed_lab, *arguments)
+
+    made = results(play, tmp_path_factory.mktemp("made"), THERE)
     assert not [result for result in made if result.get("failed")], made
     return installed_lab
-
-
-@pytest.fixture
-def interpreter(tmp_path: Path) -> str:
-    """This Python under another name, so that it is another interpreter that is asked for."""
-    script = tmp_path / "python-of-its-own"
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    script.chmod(0o755)
-    return str(script)
 
 
 @pytest.mark.parametrize(
@@ -173,19 +110,9 @@ def interpreter(tmp_path: Path) -> str:
     [pytest.param(THERE, (), id="what is there"), pytest.param(ASKED, ("--check", "--diff"), id="what would be")],
 )
 def test_both_ways_return_the_same(
-    calls: list[tuple[str, Options]],
-    arguments: tuple[str, ...],
-    there: Lab,
-    ansible: Ansible,
-    interpreter: str,
-    tmp_path: Path,
+    calls: Calls, arguments: tuple[str, ...], there: Lab, ansible: Ansible, interpreter: str, tmp_path: Path
 ) -> None:
-    forked = [(module, {**options, "interpreter": interpreter}) for module, options in calls]
-    together = [call for pair in zip(calls, forked, strict=True) for call in pair]
-    found = results(ansible, there, tmp_path, together, *arguments)
-    for (module, options), direct, own in zip(calls, found[::2], found[1::2], strict=True):
-        assert essence(direct) == essence(own), (module, options)
-        assert list(undocumented(essence(direct), returned(module))) == [], (module, options)
-        if not direct.get("failed"):
-            always = {name for name, value in returned(module).items() if value["returned"] in ("always", "success")}
-            assert always <= direct.keys(), (module, options)
+    def play(playbook: Path, *more: str) -> Played:
+        return ansible.playbook(playbook, there, *more)
+
+    assert_same(play, tmp_path, calls, interpreter, *arguments)

@@ -74,8 +74,8 @@ def _head(
         raise Failure(f"{label}: format: the image behind {url} is {format_}; leave out format, or use {format_}.")
     if size is not None and size < capacity:
         raise Failure(
-            f"{label}: size: the image behind {url} has {capacity} bytes, more than the {size} of the disk; give at least"
-            " that."
+            f"{label}: size: the image behind {url} has {capacity} bytes, more than the {size} of the disk; give at"
+            " least that."
         )
     return head, length, format_, capacity
 
