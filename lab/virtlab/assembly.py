@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import virtlab.admission
 import virtlab.auth
@@ -47,8 +47,11 @@ def _leaves(kind: type[Controller]) -> Iterable[type[Controller]]:
         yield from _leaves(below)
 
 
-def assemble(state: State) -> tuple[Cluster, Manager]:
-    """The cluster of C(state), filled with what every cluster holds, and the manager of its controllers."""
+def assemble(state: State, prepare: Callable[[Cluster], None] | None = None) -> tuple[Cluster, Manager]:
+    """The cluster of C(state), filled with what every cluster holds, and the manager of its controllers.
+
+    C(prepare) is done with the cluster before there are controllers.
+    """
     load_parts()
     settings = state.settings
     schemas = open_schemas()
@@ -66,4 +69,6 @@ def assemble(state: State) -> tuple[Cluster, Manager]:
     cluster.authenticator = Authenticator(cluster, keys, {state.admin_token: ADMIN})
     bootstrap.fill(cluster)
     tidy(cluster)
+    if prepare is not None:
+        prepare(cluster)
     return cluster, Manager(cluster, controllers())

@@ -21,6 +21,7 @@ from typing import Any
 
 from virtlab import __version__
 from virtlab.faults import FIELDS, SUBJECTS
+from virtlab.guests import choice
 from virtlab.hosts import cli as hosts_cli
 from virtlab.hosts.requirements import HostError
 from virtlab.state import State, StateError, default_directory
@@ -65,7 +66,9 @@ def _message(error: urllib.error.HTTPError) -> str:
 def start(state: State, arguments: argparse.Namespace) -> int:
     state.prepare()
     wanted = {
-        name: value for name in ("port", "time_factor", "seed") if (value := getattr(arguments, name)) is not None
+        name: value
+        for name in ("port", "time_factor", "seed", "guests")
+        if (value := getattr(arguments, name)) is not None
     }
     with state.alone():
         if state.pid() is None:
@@ -159,12 +162,12 @@ def _tell(descriptor: int, text: str) -> None:
 
 def stop(state: State, arguments: argparse.Namespace) -> int:
     pid = state.pid()
-    if pid is None:
-        return 0
-    os.kill(pid, signal.SIGTERM)
-    if not state.wait_stopped(STOP_SECONDS):
-        os.kill(pid, signal.SIGKILL)
-        state.wait_stopped(STOP_SECONDS)
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+        if not state.wait_stopped(STOP_SECONDS):
+            os.kill(pid, signal.SIGKILL)
+            state.wait_stopped(STOP_SECONDS)
+    choice.stop_nodes(state)  # they outlive a server that was killed
     return 0
 
 
@@ -180,6 +183,7 @@ def status(state: State, arguments: argparse.Namespace) -> int:
     objects = found["objects"]
     print(f"running: {state.url} (process {pid}, virtlab {found['version']})")
     print(f"kubeconfig: {state.kubeconfig}")
+    print(f"guests: {found['guests']}")
     print(f"time factor: {found['timeFactor']:g}; {sum(objects.values())} objects; {found['faults']} faults")
     for name in ("nodes", "namespaces", "virtualmachines.kubevirt.io", "virtualmachineinstances.kubevirt.io"):
         print(f"  {name}: {objects.get(name, 0)}")
@@ -285,6 +289,11 @@ def parser() -> argparse.ArgumentParser:
     )
     starting.add_argument("--installed", action="store_true", help="with the operator installed and ready")
     starting.add_argument("--seed", metavar="N", type=int, help="make generated names and addresses repeatable")
+    starting.add_argument(
+        "--guests",
+        choices=choice.KINDS,
+        help="real: QEMU guests on KVM hosts of this machine; auto: real where that is possible (default: simulated)",
+    )
     starting.add_argument("--quiet", action="store_true", help="print nothing but the path")
     command("stop", stop, "stop the lab; its state stays")
     showing = command("status", status, "show whether the lab runs and what it holds")

@@ -34,6 +34,27 @@ class Clock:
         await asyncio.sleep(self.scaled(seconds))
 
 
+class Timers:
+    """How long steps of objects have been taking."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.since: dict[tuple[str, str], float] = {}
+        self._clock = clock
+
+    def remaining(self, uid: str, step: str, seconds: float) -> float:
+        """Real seconds left until C(step) of object C(uid) has taken C(seconds) of the played cluster."""
+        duration = self._clock.scaled(seconds)
+        if duration <= 0:
+            return 0.0
+        now = self._clock.monotonic()
+        return max(0.0, self.since.setdefault((uid, step), now) + duration - now)
+
+    def forget(self, uid: str, *steps: str) -> None:
+        """The steps are over: a later C(remaining) of the same name starts anew."""
+        for step in steps:
+            self.since.pop((uid, step), None)
+
+
 def parse_stamp(text: str) -> datetime:
     """Reads metav1.Time and metav1.MicroTime."""
     return datetime.fromisoformat(text.replace("Z", "+00:00"))

@@ -14,6 +14,8 @@ from virtlab.clock import Clock
 from virtlab.conversion import convert
 from virtlab.faults import Faults
 from virtlab.fields import Fields
+from virtlab.guests.interface import Guests
+from virtlab.guests.played import PlayedGuests
 from virtlab.operation import SYSTEM, User
 from virtlab.patches import copied
 from virtlab.patching import PatchRefusals
@@ -56,6 +58,7 @@ class Cluster:
         self.catalog = catalog
         self.schemas = schemas
         self.clock = clock or Clock()
+        self.guests: Guests = PlayedGuests(self.clock)
         self.random = random.Random(seed)
         self.faults = faults or Faults(self.random)
         self.fields = Fields(self)

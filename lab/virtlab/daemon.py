@@ -21,6 +21,8 @@ from virtlab.api.app import BODY_LIMIT, Server
 from virtlab.assembly import assemble
 from virtlab.cluster import Cluster
 from virtlab.datapath.sites import Sites
+from virtlab.guests import choice
+from virtlab.hosts.requirements import HostError
 from virtlab.state import State
 
 log = logging.getLogger(__name__)
@@ -60,12 +62,29 @@ def serve(directory: Path, ready: Callable[[], None], *, install: bool = False) 
     state.settings = settings
     state.write_kubeconfig()
     sites = Sites.open(state)
-    asyncio.run(_run(state, listener, sites, ready, install))
-
-
-async def _run(state: State, listener: socket.socket, sites: Sites, ready: Callable[[], None], install: bool) -> None:
     try:
-        cluster, manager = assemble(state)
+        nodes = choice.open_nodes(state)
+    except HostError as error:
+        raise CannotServe(str(error)) from None
+    try:
+        asyncio.run(_run(state, listener, sites, nodes, ready, install))
+    finally:
+        if nodes is not None:
+            nodes.stop()
+
+
+async def _run(
+    state: State,
+    listener: socket.socket,
+    sites: Sites,
+    nodes: choice.Running | None,
+    ready: Callable[[], None],
+    install: bool,
+) -> None:
+    try:
+        cluster, manager = assemble(state, nodes.prepare if nodes is not None else None)
+    except HostError as error:
+        raise CannotServe(str(error)) from None
     except sqlite3.DatabaseError as error:
         raise CannotServe(f"{state.database} cannot be used ({error}); virtlab reset makes a new one") from None
     gc.freeze()  # what is there now stays: no collection needs to look at it again

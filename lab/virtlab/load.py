@@ -206,7 +206,7 @@ class Loader:
         status["conditions"] = running_conditions({**vmi, "status": status}, _no_claim, self.stamp)
         guest = guest_of(vmi)
         if guest.info is not None:
-            status = with_agent(status, vmi, guest, address, self.stamp)
+            status = with_agent(status, guest.info, interfaces(vmi, address, agent=True), self.stamp)
         return self.put(VMIS, {**vmi, "status": status})
 
     def launcher(self, vmi: Object, node: str, address: str) -> Object:
@@ -271,6 +271,8 @@ def fill(
 
     The same seed makes the same machines. Raises LoadError when that cannot be.
     """
+    if running and not cluster.guests.simulated:
+        raise LoadError("running machines are loaded into a lab with simulated guests only; --running 0 loads others")
     if running > vms:
         raise LoadError(f"{running} running machines of {vms}: at most all of them can run")
     if vms < 0 or running < 0 or namespaces < 1:

@@ -40,6 +40,7 @@ class Settings:
     export_port: int = 0
     time_factor: float = 1.0
     seed: int | None = None
+    guests: str = "simulated"
 
 
 class State:
@@ -51,6 +52,8 @@ class State:
         self.kubeconfig = self.directory / "kubeconfig"
         self.log = self.directory / "server.log"
         self.storage = self.directory / "storage"
+        self.guests = self.directory / "guests"
+        self.hosts = self.directory / "hosts"
         self._settings_file = self.directory / "settings.json"
         self._lock_file = self.directory / "server.lock"
 

@@ -52,14 +52,16 @@ def test_hosts_reach_each_other_by_name(alpha: Host, beta: Host) -> None:
         assert done.stdout.strip() == there.name, done.stderr
 
 
-def test_a_guest_boots_is_reachable_by_its_agent_and_ends_when_told(alpha: Host, guest: Start) -> None:
+@pytest.mark.parametrize("way", ["agent", "button"])
+def test_a_guest_boots_is_reachable_by_its_agent_and_ends_when_told(alpha: Host, guest: Start, way: str) -> None:
     one = guest(alpha, "one")
     assert len(one.console.wait_for_ticks(3)) >= 3
     one.console.assert_contiguous()
     domain = libvirt.open(alpha.uri).lookupByName("one")
     assert agent(domain, "guest-get-host-name") == {"host-name": "one"}
     assert agent(domain, "guest-get-osinfo")["id"] == "virtlab-tiny"  # type: ignore[index]
-    domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
+    told = {"agent": libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT, "button": libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN}
+    domain.shutdownFlags(told[way])
     one.console.wait_for("GUEST-DOWN poweroff")
     until = time.monotonic() + 30
     while domain.isActive():

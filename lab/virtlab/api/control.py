@@ -68,6 +68,7 @@ def status(cluster: Cluster) -> Object:
         "version": __version__,
         "resourceVersion": str(cluster.store.version),
         "timeFactor": cluster.clock.factor,
+        "guests": cluster.guests.description,
         "objects": dict(sorted(counts.items())),
         "faults": len(cluster.faults.described()),
     }

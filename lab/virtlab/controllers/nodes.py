@@ -124,6 +124,7 @@ class NodeController(Controller):
         status = dict(node.get("status") or {})
         if "capacity" not in status:
             status = {**node_status(node["metadata"]["name"]), **status}
+        status["nodeInfo"] = {**status["nodeInfo"], "osImage": f"virtlab ({self.cluster.guests.node})"}
         status["conditions"] = merged(
             list(status.get("conditions") or ()), node_conditions(), self.cluster.clock.stamp()
         )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from virtlab.clock import Timers
 from virtlab.controllers import direct
 from virtlab.resource import Object, Resource
 from virtlab.status import StatusError
@@ -92,7 +93,8 @@ class Controller:
     def __init__(self, manager: Manager) -> None:
         self.manager = manager
         self.cluster: Cluster = manager.cluster
-        self._since: dict[tuple[str, str], float] = {}
+        self._timers = Timers(self.cluster.clock)
+        self._since = self._timers.since
 
     def keys(self, event: Event) -> Iterable[Key]:
         """What to reconcile after C(event). Here: the object itself."""
@@ -105,16 +107,11 @@ class Controller:
 
     def remaining(self, uid: str, step: str, seconds: float) -> float:
         """Real seconds left until C(step) of object C(uid) has taken C(seconds) of the played cluster."""
-        duration = self.cluster.clock.scaled(seconds)
-        if duration <= 0:
-            return 0.0
-        now = self.cluster.clock.monotonic()
-        return max(0.0, self._since.setdefault((uid, step), now) + duration - now)
+        return self._timers.remaining(uid, step, seconds)
 
     def forget(self, uid: str, *steps: str) -> None:
         """The steps are over: a later C(remaining) of the same name starts anew."""
-        for step in steps:
-            self._since.pop((uid, step), None)
+        self._timers.forget(uid, *steps)
 
     # Reading: stored objects, never to be mutated
 

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from virtlab.hosts.network import Hub
 from virtlab.hosts.requirements import HostError
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
-TAKEN = ("shared", "pki")  # directories beside the hosts' own
+TAKEN = ("shared", "pki", "servers")  # directories beside the hosts' own
 HIDDEN = ("/run", "/var/run", "/dev", "/proc", "/sys", "/etc", "/var/lib/libvirt", "/var/cache/libvirt")
 
 
@@ -31,10 +31,12 @@ def default_directory() -> Path:
 class Hosts:
     """The hosts of one directory: they share a network, where each is known by its name, and a directory for disks."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, shared: Sequence[Path] = ()) -> None:
+        """C(shared): directories that new hosts have in common beside their own one."""
         self.directory = directory.absolute()
+        self._more_shared = shared
         self.shared = self.directory / "shared"
-        self._hub = Hub(self.directory)
+        self.hub = Hub(self.directory)
 
     def __getitem__(self, name: str) -> Host:
         """A host that was started once; raises HostError with those that there are."""
@@ -59,16 +61,16 @@ class Hosts:
             hosts = [Host(self.directory / name) for name in dict.fromkeys(names)]
             for host in hosts:
                 if not host.exists:
-                    host.make(self._free_index(), tls=tls)
+                    host.make(self._free_index(), tls=tls, shared=self._more_shared)
                 elif tls and not host.identity.tls:
                     raise HostError(
                         f"host {host.name} exists without TLS; virtlab host stop --delete {host.name} first"
                     )
             self._introduce()
-            self._hub.start()
+            self.hub.start()
             off = [host for host in hosts if not host.running]
             with ThreadPoolExecutor() as pool:
-                list(pool.map(lambda host: host.boot(self._hub, kvm=kvm), off))
+                list(pool.map(lambda host: host.boot(self.hub, kvm=kvm), off))
         return hosts
 
     def stop(self, *names: str, delete: bool = False) -> None:
@@ -80,7 +82,7 @@ class Hosts:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(lambda host: host.delete() if delete else host.stop(), hosts))
             if not any(host.running for host in self):
-                self._hub.stop()
+                self.hub.stop()
 
     def _check(self, names: tuple[str, ...]) -> None:
         for name in names:

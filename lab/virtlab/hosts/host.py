@@ -35,6 +35,7 @@ class Identity:
     uuid: str
     machine_id: str
     tls: bool = False
+    shared: tuple[str, ...] = ()  # more directories that all hosts have in common, beside C(shared)
 
 
 class Host:
@@ -100,16 +101,17 @@ class Host:
     def _group(self) -> str:
         return f"virtlab-{hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]}"
 
-    def make(self, index: int, *, tls: bool) -> None:
+    def make(self, index: int, *, tls: bool, shared: Sequence[Path] = ()) -> None:
         """Its files, as they are before it is switched on for the first time."""
         if len(os.fsencode(self.socket)) > SOCKET_LIMIT:
             raise HostError(f"{self.socket} is longer than a socket's path may be; choose a shorter --directory")
-        identity = Identity(index, str(uuid.uuid4()), secrets.token_hex(16), tls)
+        identity = Identity(index, str(uuid.uuid4()), secrets.token_hex(16), tls, tuple(map(str, shared)))
         self.directory.mkdir(exist_ok=True)
         settings.make_etc(self.directory / "etc", self.name, identity.machine_id)
         for name in DIRECTORIES:
             (self.directory / name).mkdir(exist_ok=True)
         (self.directory / "lib" / "images").mkdir(exist_ok=True)
+        (self.directory / "shares").write_text("\n".join([str(self.shared), *identity.shared]))
         (self.directory / "address").write_text(f"{network.address(index)}/{network.LENGTH}")
         libvirt = self.directory / "etc" / "libvirt"
         (libvirt / "libvirtd.conf").write_text(settings.libvirtd(identity.uuid, tls=tls))

@@ -67,11 +67,11 @@ def _furnish(directory: Path, *, kvm: bool) -> None:
     kernel.mount("sysfs", "/sys", "sysfs")
     if controllers:
         _mount_cgroups(controllers)
-    shared = directory.parent / "shared"
     _make_dev(directory / "dev", kvm=kvm)
     if shutil.which("bindfs"):
-        command = ["bindfs", "-o", "subtype=glusterfs,direct_io,allow_other", str(shared), str(shared)]
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+        for shared in (directory / "shares").read_text().splitlines():
+            command = ["bindfs", "-o", "subtype=glusterfs,direct_io,allow_other", shared, shared]
+            subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
     for name, target in PRIVATE.items():
         if Path(target).is_dir():
             kernel.bind(directory / name, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from virtlab.hosts.processes import Process
@@ -31,6 +32,7 @@ class Hub:
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / "hub.json"
+        self._servers = directory / "servers"
 
     @property
     def process(self) -> Process | None:
@@ -65,7 +67,47 @@ class Hub:
         ip([f"link add lan netns {host.pid} type veth peer name {port} netns {hub.pid}"])
         ip([f"link set {port} master lan", f"link set {port} up"], hub)
 
+    def join(self, segment: str, index: int, host: Process, gateway: str = "") -> None:
+        """Give a host a bridge C(segment) that is one Ethernet with those of the others; made where it is missing.
+
+        C(gateway), an address with its prefix length, is the hub's own in it.
+        """
+        hub = self.start()
+        port = f"{segment}{index}"
+        making = [f"link add {segment} type bridge", f"link set {segment} up"]
+        ip([*making, *([f"addr add {gateway} dev {segment}"] if gateway else []), f"link del {port}"], hub, force=True)
+        ip(making, host, force=True)
+        ip([f"link add {port} netns {host.pid} type veth peer name {port} netns {hub.pid}"])
+        for place in (hub, host):
+            ip([f"link set {port} master {segment}", f"link set {port} up"], place)
+
+    def serve_addresses(self, segment: str, network: IPv4Network, directory: Path) -> None:
+        """Start the DHCP server of a segment, if none runs: it gives what files in C(directory)/hosts reserve."""
+        file = self._servers / f"{segment}.json"
+        if Process.read(file) is not None:
+            return
+        self._servers.mkdir(exist_ok=True)
+        (directory / "hosts").mkdir(parents=True, exist_ok=True)
+        server = subprocess.Popen(
+            [
+                *(tool("nsenter"), "-t", str(self.start().pid), "-n"),
+                *(tool("dnsmasq"), "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root"),
+                *(f"--interface={segment}", "--bind-interfaces", "--except-interface=lo", "--dhcp-authoritative"),
+                *(f"--dhcp-range={network.network_address},static,{network.netmask},infinite", "--dhcp-option=6"),
+                *(f"--dhcp-hostsdir={directory}/hosts", f"--dhcp-leasefile={directory}/leases", "--no-ping"),
+                f"--log-facility={directory}/log",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+        )
+        Process.of(server.pid).write(file)
+
     def stop(self) -> None:
-        if process := self.process:
-            process.end()
-        self._file.unlink(missing_ok=True)
+        """End it, and the servers in it."""
+        for file in (*self._servers.glob("*.json"), self._file):
+            if process := Process.read(file):
+                process.end()
+            file.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ TOOLS = {  # what is run, and the package that brings it (Debian, Fedora)
     "ip": ("iproute2", "iproute"),
     "nsenter": ("util-linux", "util-linux"),
     "unshare": ("util-linux", "util-linux"),
-    "mount": ("mount", "util-linux"),
+    "dnsmasq": ("dnsmasq-base", "dnsmasq"),
 }
 SEARCHED = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 

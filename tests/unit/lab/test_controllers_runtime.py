@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from virtlab.clock import Clock
 from virtlab.controllers import runtime
 from virtlab.controllers.runtime import Controller, Key, Manager
 from virtlab.store import Store
@@ -43,7 +44,7 @@ def test_changes_during_the_taking_in_are_neither_lost_nor_told_twice(
 
     async def play() -> tuple[list[str], list[str], set[str]]:
         Seeing.seen = []
-        manager = Manager(SimpleNamespace(store=store), [Seeing])  # type: ignore[arg-type]
+        manager = Manager(SimpleNamespace(store=store, clock=Clock()), [Seeing])  # type: ignore[arg-type]
         apps = manager.index("pods", lambda obj: [obj["metadata"]["labels"]["app"]])
         manager.start()
         await asyncio.sleep(0)  # the first object is taken in now

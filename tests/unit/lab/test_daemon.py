@@ -228,6 +228,8 @@ def test_every_command_that_the_readme_shows_runs(own: Own) -> None:
     own.run("start", "--installed")
     for line in lines:
         _, command, *arguments = shlex.split(line, comments=True)
+        if command in ("host", "image"):  # tests/kvm has these: they need root and QEMU
+            continue
         if command == "start":
             own.run("stop")
         free = [argument.replace("6443", "0") for argument in arguments]  # that port may be another's

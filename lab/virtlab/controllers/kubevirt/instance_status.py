@@ -6,7 +6,6 @@ from collections.abc import Callable
 from zlib import crc32
 
 from virtlab.controllers.conditions import with_condition
-from virtlab.controllers.kubevirt.guests import Guest
 from virtlab.controllers.kubevirt.launchers import guest_memory
 from virtlab.controllers.kubevirt.volumes import claim_name
 from virtlab.resource import Object
@@ -207,14 +206,14 @@ def _binary(size: int) -> str:
     return str(size)
 
 
-def with_agent(status: Object, vmi: Object, guest: Guest, pod_address: str, stamp: str) -> Object:
-    """C(status) once the guest agent is connected."""
+def with_agent(status: Object, info: Object, interfaces: list[Object], stamp: str) -> Object:
+    """C(status) once the guest agent is connected and tells C(info) of the system."""
     connected = {"type": "AgentConnected", "status": "True", "lastProbeTime": stamp}
     return {
         **status,
         "conditions": with_condition(list(status.get("conditions") or ()), connected, stamp),
-        "guestOSInfo": dict(guest.info or {}),
-        "interfaces": interfaces(vmi, pod_address, agent=True),
+        "guestOSInfo": dict(info),
+        "interfaces": interfaces,
     }
 
 

@@ -6,12 +6,9 @@ from collections.abc import Iterable
 
 from virtlab.controllers.claims import SELECTED_NODE
 from virtlab.controllers.conditions import find_condition, is_true, with_condition, without_condition
-from virtlab.controllers.kubevirt.guests import guest_of
 from virtlab.controllers.kubevirt.instance_from import initial_status
 from virtlab.controllers.kubevirt.instance_status import (
     enter,
-    hardware,
-    interfaces,
     running_conditions,
     volume_status,
     with_agent,
@@ -32,12 +29,10 @@ from virtlab.controllers.kubevirt.names import (
 from virtlab.controllers.kubevirt.volumes import claims, phase
 from virtlab.controllers.ownership import being_deleted, controller_of, owner_uids
 from virtlab.controllers.runtime import Controller, Key, Manager
+from virtlab.guests.interface import Ending
 from virtlab.resource import Object
 from virtlab.store import Event
 
-BOOT = 4.0  # seconds from the launcher's start to a running guest
-AGENT = 6.0  # seconds until the guest agent answers
-SHUTDOWN = 3.0  # seconds a guest takes to shut down, if its grace period allows
 NOT_RUNNING = ("GuestNotRunning", "Guest VM is not reported as running")
 NO_POD = ("PodNotExists", "virt-launcher pod has not yet been scheduled")
 TERMINATING = ("PodTerminating", "virt-launcher pod is terminating")
@@ -65,6 +60,8 @@ class InstanceController(Controller):
 
     def __init__(self, manager: Manager) -> None:
         super().__init__(manager)
+        self._guests = self.cluster.guests
+        self._guests.follow(lambda namespace, name: manager.enqueue(self, (namespace, name)))
         self._pods = manager.index("pods", owner_uids)
         self._by_claim = manager.index(
             VMIS,
@@ -208,7 +205,7 @@ class InstanceController(Controller):
             nodeName=node,
             activePods={pod["metadata"]["uid"]: node},
             qosClass=pod["status"].get("qosClass", "Burstable"),
-            interfaces=interfaces(vmi, address, agent=False),
+            interfaces=self._guests.interfaces(vmi, address, agent=False),
             volumeStatus=volume_status(vmi, lambda name: self.claim(vmi, name)),
             launcherContainerImageVersion=LAUNCHER_IMAGE,
             runtimeUser=107,
@@ -219,50 +216,70 @@ class InstanceController(Controller):
         return None
 
     def _boot(self, vmi: Object, pod: Object) -> float | None:
-        uid = vmi["metadata"]["uid"]
-        wait = self.remaining(uid, "boot", BOOT)
-        if wait:
-            return wait
-        self.forget(uid, "boot")
+        step = self._guests.boot(vmi, pod)
+        if step.problem:
+            return self._not_started(vmi, step.problem)
+        if not step.done:
+            return step.wait
         stamp = self.cluster.clock.stamp()
         status = enter(dict(vmi["status"]), "Running", stamp)
-        status.update(hardware(vmi), migrationMethod="LiveMigration")
+        status.update(self._guests.hardware(vmi), migrationMethod="LiveMigration")
         status["conditions"] = running_conditions(vmi, lambda name: self.claim(vmi, name), stamp)
         if vmi["spec"].get("startStrategy") == "Paused":
             paused = {"type": "Paused", "status": "True", "reason": "PausedByUser", "message": "VMI was paused by user"}
             status["conditions"] = with_condition(status["conditions"], {**paused, "lastProbeTime": None}, stamp)
-        elif self._agent_due(vmi) == 0.0:
-            status = with_agent(status, vmi, guest_of(vmi), pod["status"]["podIP"], stamp)
+        elif (info := self._guests.agent(vmi).info) is not None:
+            plugged = self._guests.interfaces(vmi, pod["status"]["podIP"], agent=True)
+            status = with_agent(status, info, plugged, stamp)
         self._write(vmi, status)
         self.event(vmi, "Created", "VirtualMachineInstance defined.", component="virt-handler")
         self.event(vmi, "Started", "VirtualMachineInstance started.", component="virt-handler")
         return None
 
-    def _agent_due(self, vmi: Object) -> float | None:
-        """Real seconds until the agent connects; None for a guest without one."""
-        if guest_of(vmi).info is None:
-            return None
-        return self.remaining(vmi["metadata"]["uid"], "agent", AGENT)
-
-    def _running(self, vmi: Object, pod: Object) -> float | None:
-        if is_true(vmi, "AgentConnected") or is_true(vmi, "Paused"):
-            self._refresh(vmi, pod)
-            return None
-        due = self._agent_due(vmi)
-        if due is None or due:
-            return due
+    def _not_started(self, vmi: Object, why: str) -> float | None:
+        """The hypervisor refuses the guest: it failed before it ran."""
         stamp = self.cluster.clock.stamp()
-        status = with_agent(dict(vmi["status"]), vmi, guest_of(vmi), pod["status"]["podIP"], stamp)
+        status = enter(dict(vmi["status"]), "Failed", stamp)
+        text = f"server error. command SyncVMI failed: {why}"
+        conditions = not_ready(list(status.get("conditions") or ()), NOT_RUNNING, stamp)
+        wanted = {"type": "Synchronized", "status": "False", "reason": "Synchronizing with the Domain failed."}
+        status["conditions"] = with_condition(conditions, {**wanted, "message": text, "lastProbeTime": None}, stamp)
         self._write(vmi, status)
+        self.event(vmi, "SyncFailed", text, warning=True, component="virt-handler")
         return None
 
-    def _refresh(self, vmi: Object, pod: Object) -> None:
-        """Follow interfaces and volumes that were plugged or unplugged, and claims that grew."""
-        status = dict(vmi["status"])
-        agent = is_true(vmi, "AgentConnected")
-        status["interfaces"] = interfaces(vmi, pod["status"].get("podIP", ""), agent=agent)
-        status["volumeStatus"] = volume_status(vmi, lambda name: self.claim(vmi, name))
-        self._write(vmi, status)
+    def _running(self, vmi: Object, pod: Object) -> float | None:
+        """Follow the guest: its end, its agent, whether it stands still, what was plugged or unplugged."""
+        ending = self._guests.ended(vmi)
+        if ending is not None:
+            return self._ended_itself(vmi, ending)
+        self._guests.adjust(vmi)
+        stamp, status = self.cluster.clock.stamp(), dict(vmi["status"])
+        connected, paused = is_true(vmi, "AgentConnected"), is_true(vmi, "Paused")
+        agent = self._guests.agent(vmi)
+        tells = connected if paused else agent.info is not None
+        address = pod["status"].get("podIP", "")
+        status["interfaces"] = self._guests.interfaces(vmi, address, agent=tells)
+        found = volume_status(vmi, lambda name: self.claim(vmi, name))
+        status["volumeStatus"] = self._guests.volumes(vmi, found)
+        if not tells:
+            status["conditions"] = without_condition(list(status.get("conditions") or ()), "AgentConnected")
+            status.pop("guestOSInfo", None)
+        elif not connected and agent.info is not None:
+            status = with_agent(status, agent.info, status["interfaces"], stamp)
+        self._write(vmi, self._standing(vmi, status, stamp))
+        return None if connected or paused else agent.wait
+
+    def _standing(self, vmi: Object, status: Object, stamp: str) -> Object:
+        """C(status) with the condition Paused as the guest itself has it, where it can be asked."""
+        paused = self._guests.paused(vmi)
+        if paused is None or paused == is_true(vmi, "Paused"):
+            return status
+        conditions = list(status.get("conditions") or ())
+        if not paused:
+            return {**status, "conditions": without_condition(conditions, "Paused")}
+        wanted = {"type": "Paused", "status": "True", "reason": "PausedByUser", "message": "VMI was paused by user"}
+        return {**status, "conditions": with_condition(conditions, {**wanted, "lastProbeTime": None}, stamp)}
 
     # Ending
 
@@ -276,22 +293,32 @@ class InstanceController(Controller):
         self.event(vmi, "Stopped", text, warning=True, component="virt-handler")
         return None
 
+    def _ended_itself(self, vmi: Object, ending: Ending) -> float | None:
+        """The guest powered off or died, though nobody stopped the instance."""
+        stamp = self.cluster.clock.stamp()
+        status = enter(dict(vmi["status"]), ending.phase, stamp)
+        self._write(vmi, ended(status, True, stamp))
+        failed = ending.phase == "Failed"
+        self.event(vmi, "Stopped", ending.message, warning=failed, component="virt-handler")
+        return None
+
     def _shut_down(self, vmi: Object, pods: list[Object]) -> float | None:
         uid, now = vmi["metadata"]["uid"], phase(vmi)
         stamp = self.cluster.clock.stamp()
+        succeeded = now == "Running"
         if now in ("Running", "Scheduled"):
-            grace = vmi["spec"].get("terminationGracePeriodSeconds")
-            wait = self.remaining(uid, "shutdown", min(SHUTDOWN, 30 if grace is None else grace))
-            if wait:
+            step = self._guests.shut_down(vmi)
+            if not step.over:
                 if ("shutting down", uid) not in self._since:
                     self._since["shutting down", uid] = 0.0
                     text = "Signaled Graceful Shutdown"
                     self.event(vmi, "ShuttingDown", text, component="virt-handler")
-                return wait
+                return step.wait
             self._since.pop(("shutting down", uid), None)
-            self.forget(uid, "shutdown")
-            self.event(vmi, "Stopped", "The VirtualMachineInstance was shut down.", component="virt-handler")
-        status = enter(dict(vmi.get("status") or {}), "Succeeded" if now == "Running" else "Failed", stamp)
+            succeeded = succeeded and not step.problem
+            text = step.problem or "The VirtualMachineInstance was shut down."
+            self.event(vmi, "Stopped", text, component="virt-handler")
+        status = enter(dict(vmi.get("status") or {}), "Succeeded" if succeeded else "Failed", stamp)
         self._write(vmi, ended(status, bool(pods), stamp))
         return None
 
@@ -304,7 +331,7 @@ class InstanceController(Controller):
                 self.delete("pods", metadata["namespace"], metadata["name"])
                 text = f"Deleted virtual machine pod {metadata['name']}"
                 self.event(vmi, "SuccessfulDelete", text, component="virtualmachine-controller")
-        self.forget(vmi["metadata"]["uid"], "agent", "boot")
+        self._guests.forget(vmi)
         if self.launchers(vmi) or not being_deleted(vmi):
             return None
         finalizers = vmi["metadata"].get("finalizers") or ()

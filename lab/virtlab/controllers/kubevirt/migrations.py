@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from virtlab.controllers.conditions import find_condition, is_true
-from virtlab.controllers.kubevirt.instance_status import interfaces
-from virtlab.controllers.kubevirt.launchers import launcher_pod
+from virtlab.controllers.kubevirt.launchers import guest_memory, launcher_pod
 from virtlab.controllers.kubevirt.migration_policies import POLICIES, configuration, policy_for
 from virtlab.controllers.kubevirt.names import (
     FINAL,
@@ -21,10 +20,12 @@ from virtlab.controllers.kubevirt.names import (
 from virtlab.controllers.kubevirt.volumes import phase
 from virtlab.controllers.ownership import being_deleted, owner_uids
 from virtlab.controllers.runtime import Controller, Key, Manager
+from virtlab.guests.interface import Move
 from virtlab.resource import Object
+from virtlab.schema.quantity import parse
 from virtlab.store import Event
 
-TRANSFER = 6.0  # seconds to copy the memory
+FIGURES = "virtlab/"  # prefix of the annotations that tell what a real migration measured
 STEP = 0.5  # seconds in each of the short phases
 UNSCHEDULABLE = 300.0  # seconds that a target pod may wait for a node
 HOSTNAME = "kubernetes.io/hostname"
@@ -59,6 +60,20 @@ def target_pod(vmi: Object, migration: Object, cpu_ratio: int) -> Object:
     return pod
 
 
+def move_of(migration: Object, vmi: Object, node: str, state: Object) -> Move:
+    """The move that a migration's configuration asks for."""
+    configured = state.get("migrationConfiguration") or {}
+    gibibytes = max(1.0, guest_memory(vmi["spec"]) / 2**30)
+    return Move(
+        migration["metadata"]["uid"],
+        node,
+        bandwidth=int(parse(str(configured.get("bandwidthPerMigration") or "0"))),
+        timeout=float(configured.get("completionTimeoutPerGiB") or 150) * gibibytes,
+        auto_converge=bool(configured.get("allowAutoConverge")),
+        post_copy=bool(configured.get("allowPostCopy")),
+    )
+
+
 class MigrationController(Controller):
     manager_name = "virt-controller"
     watches = (MIGRATIONS, "pods", VMIS)
@@ -69,6 +84,11 @@ class MigrationController(Controller):
         self._by_instance = manager.index(
             MIGRATIONS, lambda item: [f"{item['metadata']['namespace']}/{item['spec'].get('vmiName', '')}"]
         )
+        self.cluster.guests.follow(self._guest_changed)
+
+    def _guest_changed(self, namespace: str, name: str) -> None:
+        for key in self._by_instance.keys(f"{namespace}/{name}"):
+            self.manager.enqueue(self, key)
 
     def keys(self, event: Event) -> Iterable[Key]:
         metadata = event.object["metadata"]
@@ -160,12 +180,12 @@ class MigrationController(Controller):
             self._fail(migration, vmi, "Migration target pod was removed during active migration.")
             return None
         order = {"Scheduled": "PreparingTarget", "PreparingTarget": "TargetReady", "TargetReady": "Running"}
-        wait = self.remaining(uid, now, TRANSFER if now == "Running" else STEP)
-        if wait:
-            return wait
-        self.forget(uid, now)
         state = self._state(migration, vmi, target)
         if now in order:
+            wait = self.remaining(uid, now, STEP)
+            if wait:
+                return wait
+            self.forget(uid, now)
             if now == "TargetReady":
                 state["startTimestamp"] = self.cluster.clock.stamp()
                 text = "VirtualMachineInstance is migrating."
@@ -175,10 +195,28 @@ class MigrationController(Controller):
             return None
         broken = self.cluster.faults.migration_failure(f"{vmi['metadata']['namespace']}/{vmi['metadata']['name']}")
         if broken is not None:
+            self.cluster.guests.abort(vmi, uid)
             self._fail(migration, vmi, "source node reported migration failed", reason=broken)
             return None
-        self._complete(migration, vmi, target, state)
-        return None
+        return self._transfer(migration, vmi, target, state)
+
+    def _transfer(self, migration: Object, vmi: Object, target: Object, state: Object) -> float | None:
+        """Copy the guest to the target's node."""
+        moved = self.cluster.guests.migrate(vmi, move_of(migration, vmi, target["spec"]["nodeName"], state))
+        if moved.step.problem:
+            self._fail(migration, vmi, "source node reported migration failed", reason=moved.step.problem)
+        elif moved.step.done:
+            self._complete(migration, vmi, target, state)
+            self._note(migration, moved.figures)
+        return moved.step.wait
+
+    def _note(self, migration: Object, figures: dict[str, int]) -> None:
+        """What was measured, which KubeVirt has no field for."""
+        found = self.find(MIGRATIONS, migration["metadata"]["namespace"], migration["metadata"]["name"])
+        if found is not None and figures:
+            noted = {f"{FIGURES}{name}": str(value) for name, value in figures.items()}
+            annotations = {**(found["metadata"].get("annotations") or {}), **noted}
+            self.update(MIGRATIONS, {**found, "metadata": {**found["metadata"], "annotations": annotations}})
 
     def _state(self, migration: Object, vmi: Object, target: Object) -> Object:
         old = vmi["status"].get("migrationState") or {}
@@ -206,7 +244,7 @@ class MigrationController(Controller):
             "migrationState": state,
             "nodeName": node,
             "activePods": {target["metadata"]["uid"]: node},
-            "interfaces": interfaces(vmi, address, agent=is_true(vmi, "AgentConnected")),
+            "interfaces": self.cluster.guests.interfaces(vmi, address, agent=is_true(vmi, "AgentConnected")),
         }
         if status.get("evacuationNodeName") and status["evacuationNodeName"] != node:
             del status["evacuationNodeName"]
@@ -227,6 +265,7 @@ class MigrationController(Controller):
         state = dict(((vmi or {}).get("status") or {}).get("migrationState") or {})
         mine = state.get("migrationUid") == migration["metadata"]["uid"]
         if vmi is not None:
+            self.cluster.guests.abort(vmi, migration["metadata"]["uid"])
             target = self._target(migration, vmi)
             if target is not None:
                 self.delete("pods", target["metadata"]["namespace"], target["metadata"]["name"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from virtlab.admission.webhook import at
+from virtlab.guests.interface import CommandFailed
 from virtlab.resource import Object
 from virtlab.status import StatusError, bad_request
 from virtlab.subresources.kubevirt.request import (
@@ -43,6 +44,20 @@ def _change(call: Call, vmi: Object, edit: Callable[[Object], None]) -> None:
     write(call, INSTANCES, vmi, lambda obj: edit(obj.setdefault("status", {})), dry_run=False)
 
 
+def _commanded(call: Call, vmi: Object, command: str, then: Callable[[], None]) -> Answer:
+    """The answer once the guest has done as it was told, and C(then) has been noted."""
+
+    async def work() -> Answer:
+        try:
+            await call.cluster.guests.command(vmi, command)
+        except CommandFailed as error:
+            raise internal_error(f"unexpected return code 500 (500 Internal Server Error), message: {error}") from error
+        then()
+        return DONE
+
+    return Answer(later=work)
+
+
 def _event(call: Call, vmi: Object, reason: str, message: str) -> None:
     call.cluster.event(vmi, "Normal", reason, message, HANDLER)
 
@@ -71,11 +86,14 @@ def pause(call: Call) -> Answer:
     }
 
     def edit(status: Object) -> None:
-        status["conditions"] = [*(status.get("conditions") or ()), paused]
+        others = [item for item in status.get("conditions") or () if item["type"] != "Paused"]
+        status["conditions"] = [*others, paused]
 
-    _change(call, vmi, edit)
-    _event(call, vmi, "Paused", "VirtualMachineInstance paused")
-    return DONE
+    def paused_now() -> None:
+        _change(call, instance(call), edit)
+        _event(call, vmi, "Paused", "VirtualMachineInstance paused")
+
+    return _commanded(call, vmi, "pause", paused_now)
 
 
 @on_instance("unpause", "PUT")
@@ -92,9 +110,11 @@ def unpause(call: Call) -> Answer:
     def edit(status: Object) -> None:
         status["conditions"] = [item for item in status["conditions"] if item["type"] != "Paused"]
 
-    _change(call, vmi, edit)
-    _event(call, vmi, "Unpaused", "VirtualMachineInstance unpaused")
-    return DONE
+    def going_on() -> None:
+        _change(call, instance(call), edit)
+        _event(call, vmi, "Unpaused", "VirtualMachineInstance unpaused")
+
+    return _commanded(call, vmi, "unpause", going_on)
 
 
 @on_instance("softreboot", "PUT")
@@ -105,8 +125,9 @@ def soft_reboot(call: Call) -> Answer:
     acpi = at(vmi, "spec", "domain", "features", "acpi", "enabled")
     if condition(vmi, "AgentConnected") is None and acpi is False:
         raise instance_conflict(call, "VMI neither have the agent connected nor the ACPI feature enabled")
-    _event(call, vmi, "SoftRebooted", "VirtualMachineInstance soft rebooted")
-    return DONE
+    return _commanded(
+        call, vmi, "soft-reboot", lambda: _event(call, vmi, "SoftRebooted", "VirtualMachineInstance soft rebooted")
+    )
 
 
 @on_instance("reset", "PUT")
@@ -118,8 +139,7 @@ def reset(call: Call) -> Answer:
         if now != "Scheduled":
             why = f"Unable to connect to VirtualMachineInstance because phase is {now} instead of Running or Scheduled"
         raise bad_request(f"Failed to reset non-running VMI with phase {now}: {why}")
-    _event(call, vmi, "Reset", "VirtualMachineInstance reset")
-    return DONE
+    return _commanded(call, vmi, "reset", lambda: _event(call, vmi, "Reset", "VirtualMachineInstance reset"))
 
 
 @on_instance("backup", "PUT")
@@ -140,13 +160,20 @@ def redefine_checkpoint(call: Call) -> Answer:
 def freeze(call: Call) -> Answer:
     vmi = _running(call, NOT_RUNNING)
     options(call, "FreezeUnfreezeTimeout")
-    _change(call, vmi, lambda status: status.update(fsFreezeStatus="frozen"))
-    return DONE
+    return _commanded(
+        call,
+        vmi,
+        "freeze",
+        lambda: _change(call, instance(call), lambda status: status.update(fsFreezeStatus="frozen")),
+    )
 
 
 @on_instance("unfreeze", "PUT")
 def unfreeze(call: Call) -> Answer:
     vmi = _running(call, INSTANCE_NOT_RUNNING)
-    if at(vmi, "status", "fsFreezeStatus") is not None:
-        _change(call, vmi, lambda status: status.pop("fsFreezeStatus") and None)
-    return DONE
+
+    def thawed() -> None:
+        if at(instance(call), "status", "fsFreezeStatus") is not None:
+            _change(call, instance(call), lambda status: status.pop("fsFreezeStatus") and None)
+
+    return _commanded(call, vmi, "unfreeze", thawed)

@@ -1,0 +1,1 @@
+"""Guests that are domains of libvirt, on nodes that are KVM hosts."""

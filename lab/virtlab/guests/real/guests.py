@@ -1,0 +1,528 @@
+"""Guests that are domains on KVM hosts. All state is the event loop's; what waits for libvirt is done in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import libvirt
+
+from virtlab.controllers.kubelet import POD_NETWORK
+from virtlab.controllers.kubevirt import instance_status
+from virtlab.guests.interface import DONE, WAITING, Agent, CommandFailed, Ending, Move, Moved, Step
+from virtlab.guests.real import agent, files, moving, plugging
+from virtlab.guests.real.devices import DiskFile, Nic
+from virtlab.guests.real.domain_xml import Places, domain_name, domain_xml
+from virtlab.guests.real.files import NoGuest, Sources
+from virtlab.guests.real.guest import Guest, Transfer
+from virtlab.guests.real.nodes import POD_BRIDGE, Node, Nodes, segment_of
+from virtlab.resource import Object
+from virtlab.tiny import image
+
+if TYPE_CHECKING:
+    from virtlab.cluster import Cluster
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+THREADS = 12
+ASK_AGAIN = 5.0  # seconds between two questions for addresses: nothing tells of those
+ASK_SOON = 0.5  # while the guest has none
+TRY_AGAIN = 5.0  # seconds until a device is plugged again that could not be
+CRASHED = Ending("Failed", "The VirtualMachineInstance crashed.")
+POWERED_OFF = Ending("Succeeded", "The VirtualMachineInstance was shut down.")
+GRACE = 30
+SOCKETS = "/run/virtlab"  # in a node
+
+
+class RealGuests:
+    """Implements Guests."""
+
+    simulated = False
+    node = "KVM host in namespaces of this machine"
+
+    def __init__(self, cluster: Cluster, nodes: Nodes, directory: Path) -> None:
+        """C(directory) holds the guests' own files, on all nodes."""
+        version = libvirt.getVersion()
+        self.description = (
+            f"real (QEMU domains of libvirt {version // 1000000}.{version // 1000 % 1000}, emulated in software)"
+        )
+        self.nodes = nodes
+        self.directory = directory
+        self._cluster = cluster
+        self._loop = asyncio.get_running_loop()
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="guests")
+        self._guests: dict[str, Guest] = {}
+        self._followers: list[Callable[[str, str], None]] = []
+        self._image_lock = threading.Lock()
+
+    def happened(self, node: str, uid: str, what: str, event: int, detail: int) -> None:
+        """Something happened to a domain; called in libvirt's thread."""
+        with contextlib.suppress(RuntimeError):  # the lab is ending
+            self._loop.call_soon_threadsafe(self._take_in, node, uid, what, event, detail)
+
+    def adopt(self) -> None:
+        """Take over the guests that run on the nodes already."""
+        for node in self.nodes.all.values():
+            for domain in node.active():
+                namespace, _, name = domain.name().partition("_")
+                guest = Guest(namespace, name, domain.UUIDString(), node.name, running=True)
+                guest.paused = domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED
+                guest.read(domain.XMLDesc(0))
+                self._guests[guest.uid] = guest
+                self._loop.call_soon(self._ask, guest)
+
+    def known(self, vmi: Object) -> Guest | None:
+        """The instance's guest, if it runs."""
+        guest = self._guests.get(vmi["metadata"]["uid"])
+        return guest if guest is not None and guest.running and guest.ending is None else None
+
+    def named(self, namespace: str, name: str) -> Guest | None:
+        return next(
+            (guest for guest in self._guests.values() if guest.key == (namespace, name) and guest.running), None
+        )
+
+    def place(self, guest: Guest) -> Node:
+        """The node that the guest is on."""
+        return self.nodes.all[guest.node]
+
+    def domain(self, guest: Guest) -> Any:
+        """Raises libvirtError."""
+        return self.place(guest).domain(guest.uid)
+
+    async def work(self, job: Callable[[], Result]) -> Result:
+        """Do in a thread what waits for libvirt."""
+        return await self._loop.run_in_executor(self._pool, job)
+
+    # What the controllers ask
+
+    def follow(self, changed: Callable[[str, str], None]) -> None:
+        self._followers.append(changed)
+
+    def boot(self, vmi: Object, pod: Object) -> Step:
+        metadata = vmi["metadata"]
+        guest = self._guests.get(metadata["uid"])
+        if guest is None:
+            guest = Guest(metadata["namespace"], metadata["name"], metadata["uid"], pod["spec"]["nodeName"])
+            guest.address = pod["status"]["podIP"]
+            self._guests[guest.uid] = guest
+            self._begin(self._start(guest, vmi))
+        if guest.problem:
+            return Step(problem=guest.problem)
+        return DONE if guest.running else WAITING
+
+    def agent(self, vmi: Object) -> Agent:
+        guest = self.known(vmi)
+        return Agent(guest.info if guest is not None else None)
+
+    def ended(self, vmi: Object) -> Ending | None:
+        guest = self._guests.get(vmi["metadata"]["uid"])
+        return CRASHED if guest is None else guest.ending
+
+    def paused(self, vmi: Object) -> bool | None:
+        guest = self.known(vmi)
+        return None if guest is None or guest.moving else guest.paused
+
+    def shut_down(self, vmi: Object) -> Step:
+        guest = self._guests.get(vmi["metadata"]["uid"])
+        if guest is None or guest.ending is not None or guest.problem:
+            hard = guest is not None and guest.stopped_hard
+            return Step(problem="The VirtualMachineInstance was destroyed after its grace period.") if hard else DONE
+        grace = vmi["spec"].get("terminationGracePeriodSeconds")
+        until = self._loop.time() + (GRACE if grace is None else grace)
+        if guest.stop_until is None or until < guest.stop_until:
+            first, guest.stop_until = guest.stop_until is None, until
+            if first and guest.running:
+                self._begin(self._signal_shutdown(guest))
+        left = guest.stop_until - self._loop.time()
+        if left > 0:
+            return Step(wait=left)
+        if not guest.stopped_hard:
+            guest.stopped_hard = True
+            self._begin(self._destroy(guest))
+        return WAITING
+
+    def forget(self, vmi: Object) -> None:
+        guest = self._guests.pop(vmi["metadata"]["uid"], None)
+        if guest is not None:
+            self._begin(self._clear(guest))
+
+    def hardware(self, vmi: Object) -> Object:
+        guest = self.known(vmi)
+        found = instance_status.hardware(vmi)
+        if guest is not None and guest.machine:
+            found["machine"] = {"type": guest.machine}
+        return found
+
+    def interfaces(self, vmi: Object, pod_address: str, *, agent: bool) -> list[Object]:
+        guest = self._guests.get(vmi["metadata"]["uid"])
+        if guest is None:
+            return instance_status.interfaces(vmi, pod_address, agent=False)
+        found = instance_status.interfaces(vmi, guest.address or pod_address, agent=False)
+        return [self._told(entry, guest) for entry in found]
+
+    def volumes(self, vmi: Object, statuses: list[Object]) -> list[Object]:
+        guest = self.known(vmi)
+        return statuses if guest is None else [self._attached(entry, guest) for entry in statuses]
+
+    def adjust(self, vmi: Object) -> None:
+        guest = self.known(vmi)
+        if guest is None or guest.adjusting or guest.moving:
+            return
+        wanted = plugging.changes(guest, vmi)
+        if wanted:
+            guest.adjusting = True
+            self._begin(self._plug(guest, vmi, wanted))
+
+    def migrate(self, vmi: Object, move: Move) -> Moved:
+        guest = self.known(vmi)
+        if guest is None:
+            return Moved(Step(problem="the guest is gone"))
+        if guest.transfer is None or guest.transfer.uid != move.uid:
+            guest.transfer = Transfer(move.uid, move.target)
+            self._begin(self._move(guest, guest.transfer, move))
+        return Moved(guest.transfer.step, guest.transfer.figures)
+
+    def abort(self, vmi: Object, move_uid: str) -> None:
+        guest = self.known(vmi)
+        if guest is not None and guest.moving and guest.transfer is not None and guest.transfer.uid == move_uid:
+            guest.transfer.given_up = "the migration was canceled"
+            self._begin(self._abort(guest))
+
+    async def command(self, vmi: Object, command: str) -> None:
+        guest = self.known(vmi)
+        if guest is None:
+            raise CommandFailed("the guest is not running")
+        try:
+            await self.work(lambda: _command(self.domain(guest), command, agent=guest.info is not None))
+        except libvirt.libvirtError as error:
+            raise CommandFailed(str(error)) from error
+        if command in ("pause", "unpause"):
+            guest.paused = command == "pause"
+
+    # Status
+
+    def _told(self, entry: Object, guest: Guest) -> Object:
+        """An interface's status with what the agent says of it."""
+        if guest.running and entry["name"] not in guest.nics:
+            kept: Object = {key: entry[key] for key in ("name", "mac", "podInterfaceName") if key in entry}
+            return {**kept, "infoSource": "multus-status"}
+        name, addresses = guest.addresses.get(entry.get("mac", ""), ("", []))
+        if not name or guest.info is None:
+            return entry
+        told = {
+            **entry,
+            "interfaceName": name,
+            "infoSource": entry["infoSource"].replace("domain", "domain, guest-agent"),
+        }
+        if addresses:
+            told.update(ipAddress=addresses[0], ipAddresses=addresses)
+        return told
+
+    def _attached(self, entry: Object, guest: Guest) -> Object:
+        """A volume's status as the domain has it."""
+        name = entry["name"]
+        if "hotplugVolume" not in entry or name in guest.disks:
+            return {**entry, "target": guest.disks.get(name, entry.get("target", ""))}
+        if entry.get("phase") not in plugging.MOUNTED:
+            return {**entry, "target": ""}
+        why = guest.refused.get(name)
+        return {**entry, "target": "", **({"message": why, "reason": "AttachFailed"} if why else {})}
+
+    # Life
+
+    def _begin(self, coroutine: Any) -> None:
+        """Let something run by itself; what goes wrong unexpectedly is in the log."""
+        task = self._loop.create_task(coroutine)
+        task.add_done_callback(_note_failure)
+
+    def _changed(self, guest: Guest) -> None:
+        for follower in self._followers:
+            follower(*guest.key)
+
+    async def _start(self, guest: Guest, vmi: Object) -> None:
+        try:
+            sources = self._sources(vmi)
+            xml, paused = await self.work(lambda: self._create(guest, vmi, sources))
+        except (NoGuest, libvirt.libvirtError) as error:
+            guest.problem = str(error)
+        else:
+            guest.read(xml)
+            guest.paused = paused
+            guest.running = True
+        self._changed(guest)
+
+    def _sources(self, vmi: Object) -> Sources:
+        """Where the volumes come from. Raises NoGuest."""
+        namespace, store, volumes = vmi["metadata"]["namespace"], self._cluster.store, self._cluster.volumes
+        claims = {}
+        for volume in vmi["spec"].get("volumes") or ():
+            name = files.claimed(volume) or files.claimed(volume.get("ephemeral") or {})
+            entry = store.find(("", "persistentvolumeclaims"), namespace, name) if name else None
+            if entry is not None and volumes is not None:
+                claims[name] = volumes.disk(entry.object)
+
+        def reader(plural: str) -> Callable[[str], Object | None]:
+            def read(name: str) -> Object | None:
+                found = store.find(("", plural), namespace, name)
+                return found.object if found is not None else None
+
+            return read
+
+        return Sources(claims, files.texts_of(vmi, reader("secrets"), reader("configmaps")))
+
+    def _create(self, guest: Guest, vmi: Object, sources: Sources) -> tuple[str, bool]:
+        """In a thread: make the files, the networks and the domain. Its XML, and whether it stands still at first."""
+        place = files.directory_of(self.directory, vmi)
+        disks = files.prepare(vmi, place, sources, self._container_disk)
+        nics = self._plug_in(vmi, guest.address)
+        node = self.place(guest)
+        (node.host.directory / "run" / "virtlab").mkdir(exist_ok=True)
+        for other in self.nodes.all.values():  # firmware's variables of a guest of this name that is gone
+            (other.host.directory / "lib" / "qemu" / "nvram" / f"{domain_name(vmi)}_VARS.fd").unlink(missing_ok=True)
+        log_file = place / "console.log"
+        log_file.write_bytes(b"")
+        sockets = (f"{SOCKETS}/{guest.uid}.console", f"{SOCKETS}/{guest.uid}.vnc")
+        paused = vmi["spec"].get("startStrategy") == "Paused"
+        flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
+        domain = node.connection.createXML(domain_xml(vmi, disks, nics, Places(log_file, *sockets)), flags)
+        return domain.XMLDesc(0), paused
+
+    def _container_disk(self, name: str) -> Path:
+        """The tiny guest's disk, whatever the image is called: no registry is asked. Raises ImageError."""
+        with self._image_lock:
+            return image.make(self.directory / ".tiny").disk
+
+    def _plug_in(self, vmi: Object, address: str) -> dict[str, Nic]:
+        """In a thread: the Ethernets of an instance's interfaces, there with addresses reserved."""
+        metadata, spec = vmi["metadata"], vmi["spec"]
+        networks = {network["name"]: network for network in spec.get("networks") or ()}
+        found = {}
+        for interface in (spec["domain"].get("devices") or {}).get("interfaces") or ():
+            name = interface["name"]
+            mac = interface.get("macAddress") or instance_status.generated_mac(f"{metadata['uid']}/{name}")
+            reference = (networks.get(name, {}).get("multus") or {}).get("networkName")
+            segment = POD_BRIDGE
+            if reference:
+                reference = reference if "/" in reference else f"{metadata['namespace']}/{reference}"
+                segment = segment_of(reference)
+                given = instance_status.secondary_address(reference, f"{metadata['uid']}/{name}")
+                self.nodes.join(segment, f"{given}/16")
+            else:
+                given = address
+                self.nodes.join(segment, str(POD_NETWORK))
+            self.nodes.reserve(segment, mac, given, metadata["name"][:63])
+            found[name] = Nic(segment, mac)
+        return found
+
+    async def _signal_shutdown(self, guest: Guest) -> None:
+        with contextlib.suppress(libvirt.libvirtError):
+            if guest.paused:
+                await self.work(lambda: self.domain(guest).resume())
+            await self.work(lambda: _shut_down(self.domain(guest), agent=guest.info is not None))
+
+    async def _destroy(self, guest: Guest) -> None:
+        try:
+            await self.work(lambda: self.domain(guest).destroy())
+        except libvirt.libvirtError:
+            guest.ending = guest.ending or CRASHED
+            self._changed(guest)
+
+    async def _clear(self, guest: Guest) -> None:
+        """Nothing of it stays but what its console said."""
+        if guest.ending is None:
+            with contextlib.suppress(libvirt.libvirtError):
+                await self.work(lambda: self.domain(guest).destroy())
+        place = self.directory / f"{guest.namespace}_{guest.name}"
+        if self.named(*guest.key) is None and not any(other.key == guest.key for other in self._guests.values()):
+            await self.work(lambda: _remove_but_log(place))
+
+    async def _plug(self, guest: Guest, vmi: Object, wanted: plugging.Changes) -> None:
+        def change() -> dict[str, str]:
+            disks = self._disks(vmi, wanted, sources)
+            nics = self._plug_in(vmi, guest.address) if wanted.interfaces else {}
+            return plugging.apply(self.domain(guest), wanted, disks, nics)
+
+        try:
+            sources = self._sources(vmi)
+            guest.refused = await self.work(change)
+            guest.read(await self.work(lambda: str(self.domain(guest).XMLDesc(0))))
+        except (NoGuest, libvirt.libvirtError) as error:
+            guest.refused = {disk["name"]: str(error) for disk in wanted.disks}
+        if guest.refused:
+            for name, why in guest.refused.items():
+                log.warning("%s/%s: %s is not plugged: %s", *guest.key, name, why)
+            self._loop.call_later(TRY_AGAIN, self._adjusted, guest)
+        else:
+            self._adjusted(guest)
+
+    def _adjusted(self, guest: Guest) -> None:
+        guest.adjusting = False
+        self._changed(guest)
+
+    def _disks(self, vmi: Object, wanted: plugging.Changes, sources: Sources) -> dict[str, DiskFile]:
+        """In a thread: the files of the volumes that are to be plugged, and of no other."""
+        names = {disk["name"] for disk in wanted.disks}
+        volumes = [volume for volume in vmi["spec"].get("volumes") or () if volume["name"] in names]
+        part = {**vmi, "spec": {**vmi["spec"], "volumes": volumes}}
+        return files.prepare(part, files.directory_of(self.directory, vmi), sources, self._container_disk)
+
+    # Migration
+
+    async def _move(self, guest: Guest, transfer: Transfer, move: Move) -> None:
+        target = self.nodes.all[move.target]
+        timer = None
+        if move.timeout:
+            timer = self._loop.call_later(move.timeout, self._out_of_time, guest, transfer, move.timeout)
+
+        def copy() -> tuple[str, dict[str, int]]:
+            (target.host.directory / "run" / "virtlab").mkdir(exist_ok=True)
+            moving.move(self.domain(guest), move)
+            arrived = target.domain(guest.uid)
+            return arrived.XMLDesc(0), moving.figures(arrived)
+
+        try:
+            xml, figures = await self.work(copy)
+        except libvirt.libvirtError as error:
+            transfer.step = Step(problem=transfer.given_up or str(error))
+        else:
+            guest.node = move.target
+            guest.read(xml)
+            transfer.figures, transfer.step = figures, DONE
+            log.info("%s/%s moved to %s: %s", *guest.key, move.target, figures)
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._changed(guest)
+
+    def _out_of_time(self, guest: Guest, transfer: Transfer, seconds: float) -> None:
+        transfer.given_up = f"Live migration is not completed after {int(seconds)} seconds and has been aborted"
+        self._begin(self._abort(guest))
+
+    async def _abort(self, guest: Guest) -> None:
+        with contextlib.suppress(libvirt.libvirtError):
+            await self.work(lambda: self.domain(guest).abortJob())
+
+    # Events
+
+    def _take_in(self, node: str, uid: str, what: str, event: int, detail: int) -> None:
+        if what == "closed":
+            self._begin(self._reconnect(self.nodes.all[node]))
+            return
+        guest = self._guests.get(uid)
+        if guest is None or guest.node != node:
+            return
+        if what == "lifecycle":
+            self._live(guest, event, detail)
+        elif what == "agent":
+            connected = event == libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED
+            if connected:
+                self._ask(guest)
+            else:
+                guest.info, guest.addresses = None, {}
+                self._changed(guest)
+        elif guest.running:
+            self._begin(self._look(guest))
+
+    def _live(self, guest: Guest, event: int, detail: int) -> None:
+        if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
+            if detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_MIGRATED:
+                return
+            good = detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN
+            guest.ending = POWERED_OFF if good else CRASHED
+        elif event == libvirt.VIR_DOMAIN_EVENT_SUSPENDED and detail != libvirt.VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED:
+            guest.paused = True
+        elif event == libvirt.VIR_DOMAIN_EVENT_RESUMED:
+            guest.paused = False
+        else:
+            return
+        self._changed(guest)
+
+    async def _look(self, guest: Guest) -> None:
+        """Devices came or went."""
+        with contextlib.suppress(libvirt.libvirtError):
+            guest.read(await self.work(lambda: str(self.domain(guest).XMLDesc(0))))
+            self._changed(guest)
+
+    def _ask(self, guest: Guest) -> None:
+        if not guest.asking and guest.ending is None and self._guests.get(guest.uid) is guest:
+            guest.asking = True
+            self._begin(self._ask_agent(guest))
+
+    async def _ask_agent(self, guest: Guest) -> None:
+        """Ask the agent about the system once, and about addresses from time to time."""
+        before = guest.info, guest.addresses
+        try:
+            domain = await self.work(lambda: self.domain(guest))
+            if guest.info is None:
+                guest.info = await self.work(lambda: agent.system(domain))
+            guest.addresses = await self.work(lambda: agent.addresses(domain))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() in (libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_NO_DOMAIN):
+                return  # the next connection tells
+        finally:
+            guest.asking = False
+        if (guest.info, guest.addresses) != before:
+            self._changed(guest)
+        found = any(addresses for _name, addresses in guest.addresses.values())
+        self._loop.call_later(ASK_AGAIN if found else ASK_SOON, self._ask, guest)
+
+    async def _reconnect(self, node: Node) -> None:
+        """A node's libvirtd ended, or all of the node; its guests may live on."""
+        there = [guest for guest in self._guests.values() if guest.node == node.name and guest.running]
+        while node.host.running:
+            try:
+                active = await self.work(lambda: {domain.UUIDString() for domain in node.active()})
+            except libvirt.libvirtError:
+                await asyncio.sleep(1)
+                continue
+            there = [guest for guest in there if guest.uid not in active]
+            break
+        for guest in there:
+            guest.ending = guest.ending or CRASHED
+            self._changed(guest)
+
+
+def _note_failure(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("a guest was not taken care of", exc_info=task.exception())
+
+
+def _shut_down(domain: Any, *, agent: bool) -> None:
+    if agent:
+        with contextlib.suppress(libvirt.libvirtError):
+            domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
+            return
+    domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+
+
+def _command(domain: Any, command: str, *, agent: bool) -> None:
+    match command:
+        case "pause":
+            domain.suspend()
+        case "unpause":
+            domain.resume()
+        case "reset":
+            domain.reset(0)
+        case "soft-reboot":
+            domain.reboot(libvirt.VIR_DOMAIN_REBOOT_GUEST_AGENT if agent else libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN)
+        case "freeze":
+            domain.fsFreeze()
+        case "unfreeze":
+            domain.fsThaw()
+        case _:
+            raise CommandFailed(f"a guest does not know the command {command}")
+
+
+def _remove_but_log(place: Path) -> None:
+    for path in place.glob("*"):
+        if path.name != "console.log":
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

@@ -1,0 +1,260 @@
+"""A lab whose nodes are KVM hosts: machines that are declared in it are QEMU guests that boot, move, and end."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from guests import Console
+from labs import Lab
+from playing import Ansible
+from virtlab.guests import choice
+from virtlab.hosts.fleet import Hosts
+
+libvirt = pytest.importorskip("libvirt", reason="libvirt-python is not installed")
+
+Object = dict[str, Any]
+
+KUBEVIRT = "/apis/kubevirt.io/v1/namespaces/guests"
+ACTIONS = "/apis/subresources.kubevirt.io/v1/namespaces/guests/virtualmachineinstances"
+MERGE = "application/merge-patch+json"
+PATIENCE = 120.0  # seconds
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    if lacking := list(choice.missing()):
+        pytest.skip(f"guests cannot be real here: {'; '.join(lacking)}")
+    directory = Path(tempfile.mkdtemp(prefix="lab-"))
+    made = Lab(directory / "lab")
+    try:
+        made.command("start", "--installed", "--guests", "real", "--time-factor", "0.05", "--quiet")
+        yield made
+    finally:
+        made.command("stop")
+        shutil.rmtree(directory)
+
+
+def get(lab: Lab, kind: str, name: str) -> Object:
+    found: Object = json.loads(lab.ask("GET", f"{KUBEVIRT}/{kind}/{name}"))
+    return found
+
+
+def until(seen: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
+    """What C(seen) returns once it is true."""
+    end = time.monotonic() + timeout
+    while not (value := seen()):
+        assert time.monotonic() < end, f"not within {timeout} s: {what}"
+        time.sleep(0.1)
+    return value
+
+
+def instance(lab: Lab, name: str) -> Object:
+    return get(lab, "virtualmachineinstances", name)
+
+
+def console(lab: Lab, name: str) -> Console:
+    return Console(lab.directory / "guests" / f"guests_{name}" / "console.log")
+
+
+def domain(lab: Lab, name: str) -> Any:
+    """The libvirt domain of an instance, on the node where the instance is."""
+    node = Hosts(lab.directory / "hosts")[instance(lab, name)["status"]["nodeName"]]
+    return libvirt.open(node.uri).lookupByName(f"guests_{name}")
+
+
+def in_guest(lab: Lab, name: str, command: str) -> str:
+    """Run a shell command in the guest by its agent."""
+    libvirt_qemu = pytest.importorskip("libvirt_qemu")
+    found = domain(lab, name)
+
+    def ask(execute: str, **arguments: Any) -> Any:
+        text = json.dumps({"execute": execute, "arguments": arguments})
+        return json.loads(libvirt_qemu.qemuAgentCommand(found, text, 20, 0))["return"]
+
+    begun = ask("guest-exec", path="/bin/sh", arg=["-c", command], **{"capture-output": True})
+    done = until(lambda: (state := ask("guest-exec-status", pid=begun["pid"]))["exited"] and state, command)
+    return base64.b64decode(done.get("out-data", "")).decode()
+
+
+def connected(lab: Lab, name: str) -> Object:
+    """The instance, once its agent is connected and has told an address."""
+
+    def seen() -> Object | None:
+        vmi = instance(lab, name)
+        conditions = {item["type"]: item["status"] for item in vmi["status"].get("conditions") or ()}
+        told = (vmi["status"].get("interfaces") or [{}])[0].get("interfaceName")
+        return vmi if conditions.get("AgentConnected") == "True" and told else None
+
+    found: Object = until(seen, f"{name} has an agent")
+    return found
+
+
+@pytest.fixture(scope="module")
+def machine(lab: Lab, ansible: Ansible, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
+    """Declare a machine that boots the tiny disk, by the collection's module, and wait until it runs."""
+    playbook = tmp_path_factory.mktemp("play") / "vm.yml"
+    playbook.write_text(
+        """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - virtstack.core.namespace: {name: guests}
+    - virtstack.core.vm:
+        name: "{{ vm }}"
+        namespace: guests
+        memory: 256Mi
+        disks: [{name: root, container_disk: quay.io/virtlab/tiny:latest}]
+        interfaces: [{name: default, network: pod}]
+        cloud_init: {user_config: {hostname: "{{ vm }}"}}
+        run_strategy: "{{ run_strategy }}"
+        definition: {spec: {template: {spec: {terminationGracePeriodSeconds: 20}}}}
+        wait: true
+"""
+    )
+
+    def declare(name: str, run_strategy: str = "Always") -> None:
+        played = ansible.playbook(playbook, lab, vm=name, run_strategy=run_strategy)
+        assert played.returncode == 0, played.output
+
+    return declare
+
+
+def test_a_declared_machine_is_a_guest_that_boots(lab: Lab, machine: Callable[..., None]) -> None:
+    machine("one")
+    said = console(lab, "one")
+    said.wait_for("GUEST-SEED one")
+    address = said.wait_for(r"NET-UP eth0 (\S+)")[1]
+    said.wait_for_ticks(5)
+    said.assert_contiguous()
+    status = connected(lab, "one")["status"]
+    assert status["guestOSInfo"]["id"] == "virtlab-tiny"
+    assert status["interfaces"][0]["ipAddress"] == address
+    assert in_guest(lab, "one", "hostname") == "one\n"
+
+
+def test_a_live_migration_loses_no_tick(lab: Lab, machine: Callable[..., None]) -> None:
+    machine("one")
+    connected(lab, "one")
+    before = instance(lab, "one")["status"]
+    migration = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration"}
+    migration |= {"metadata": {"name": "away"}, "spec": {"vmiName": "one"}}
+    lab.ask("POST", f"{KUBEVIRT}/virtualmachineinstancemigrations", migration)
+
+    def over() -> Object | None:
+        found = get(lab, "virtualmachineinstancemigrations", "away")
+        return found if found.get("status", {}).get("phase") in ("Succeeded", "Failed") else None
+
+    moved = until(over, "the migration is over")
+    assert moved["status"]["phase"] == "Succeeded", moved["status"]
+    after = instance(lab, "one")["status"]
+    assert after["nodeName"] != before["nodeName"]
+    assert after["interfaces"][0]["ipAddress"] == before["interfaces"][0]["ipAddress"]
+    console(lab, "one").wait_for_ticks(5)
+    ticks = console(lab, "one").assert_contiguous()
+    figures = until(
+        lambda: {
+            name.removeprefix("virtlab/"): int(value)
+            for name, value in (
+                get(lab, "virtualmachineinstancemigrations", "away")["metadata"].get("annotations") or {}
+            ).items()
+            if name.startswith("virtlab/")
+        },
+        "the migration's figures",
+    )
+    print(f"downtime {figures['downtime-milliseconds']} ms of {figures['total-milliseconds']} ms; {len(ticks)} ticks")
+    assert 0 < figures["downtime-milliseconds"] <= figures["total-milliseconds"]
+    assert in_guest(lab, "one", "hostname") == "one\n"
+
+
+def test_a_paused_guest_does_not_count(lab: Lab, machine: Callable[..., None]) -> None:
+    machine("one")
+    console(lab, "one").wait_for_ticks(1)
+    lab.ask("PUT", f"{ACTIONS}/one/pause", {})
+    assert domain(lab, "one").state()[0] == libvirt.VIR_DOMAIN_PAUSED
+    assert get(lab, "virtualmachines", "one")["status"]["printableStatus"] == "Paused"
+    stood = len(console(lab, "one").ticks())
+    time.sleep(1)
+    assert len(console(lab, "one").ticks()) == stood
+    lab.ask("PUT", f"{ACTIONS}/one/unpause", {})
+    console(lab, "one").wait_for_ticks(3)
+    console(lab, "one").assert_contiguous()
+
+
+def test_a_cordoned_node_is_drained_by_a_migration(lab: Lab, machine: Callable[..., None]) -> None:
+    machine("one")
+    connected(lab, "one")
+    node = instance(lab, "one")["status"]["nodeName"]
+    pods = json.loads(lab.ask("GET", "/api/v1/namespaces/guests/pods"))["items"]
+    pod = next(
+        item["metadata"]["name"]
+        for item in pods
+        if item["spec"].get("nodeName") == node and item["metadata"]["labels"].get("vm.kubevirt.io/name") == "one"
+    )
+    lab.ask("PATCH", f"/api/v1/nodes/{node}", {"spec": {"unschedulable": True}}, MERGE)
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": "guests"}}
+    try:
+        lab.ask("POST", f"/api/v1/namespaces/guests/pods/{pod}/eviction", eviction)
+    except OSError as answer:  # virt-api lets the guest move first, and says so
+        assert "429" in str(answer)
+    until(lambda: instance(lab, "one")["status"]["nodeName"] != node, "the guest is elsewhere")
+    lab.ask("PATCH", f"/api/v1/nodes/{node}", {"spec": {"unschedulable": None}}, MERGE)
+    console(lab, "one").wait_for_ticks(3)
+    console(lab, "one").assert_contiguous()
+
+
+def test_a_guest_that_powers_itself_off_shows_it(lab: Lab, machine: Callable[..., None]) -> None:
+    machine("off", run_strategy="Once")
+    connected(lab, "off")
+    in_guest(lab, "off", "(sleep 0.2; poweroff) >/dev/null 2>&1 &")
+    until(lambda: instance(lab, "off")["status"]["phase"] == "Succeeded", "the instance says so")
+    console(lab, "off").wait_for("GUEST-DOWN poweroff")
+    assert get(lab, "virtualmachines", "off")["status"]["printableStatus"] == "Stopped"
+
+
+def test_a_guest_whose_process_dies_is_started_again(lab: Lab, machine: Callable[..., None]) -> None:
+    machine("dies")
+    first = instance(lab, "dies")["metadata"]["uid"]
+    domain(lab, "dies").destroy()
+
+    def again() -> bool:
+        try:
+            vmi = instance(lab, "dies")
+        except OSError:  # between the two there is none
+            return False
+        return vmi["metadata"]["uid"] != first and vmi["status"].get("phase") == "Running"
+
+    until(again, "another instance runs")
+    events = json.loads(lab.ask("GET", "/api/v1/namespaces/guests/events"))["items"]
+    assert "The VirtualMachineInstance crashed." in {
+        event["message"] for event in events if event["involvedObject"]["uid"] == first
+    }
+    console(lab, "dies").wait_for("GUEST-READY")
+
+
+def test_stopping_leaves_no_process(lab: Lab, machine: Callable[..., None]) -> None:
+    machine("one")
+    place = str(lab.directory)
+    assert any(place in line for line in processes())
+    lab.command("stop")
+    assert [line for line in processes() if place in line] == []
+    assert place not in Path("/proc/self/mounts").read_text()
+    lab.command("start", "--quiet")
+    until(lambda: instance(lab, "one")["status"]["phase"] == "Running", "the machine is started again")
+
+
+def processes() -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(path.read_text(errors="replace"))
+        except OSError:
+            continue
+    return found
