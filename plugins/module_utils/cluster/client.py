@@ -76,6 +76,11 @@ class Client:
         """The URL of the API server."""
         return self._transport.host
 
+    @property
+    def transport(self) -> Transport:
+        """What is known of the way to the server: its authorities, whether they are verified, the proxy."""
+        return self._transport
+
     def until(self, deadline: float) -> Client:
         """The same client for requests that are given up at C(deadline), a time.monotonic()."""
         bounded = copy.copy(self)

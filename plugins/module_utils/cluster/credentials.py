@@ -62,6 +62,16 @@ class Session:
             # The user has asked for it; a warning with every request would only hide others.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
+    @property
+    def verifies(self) -> bool:
+        """Whether certificates are verified."""
+        return bool(self._configuration.verify_ssl)
+
+    def authorities(self) -> list[bytes]:
+        """The certificates that are trusted, as DER, beside those of the system that OpenSSL looks up by itself."""
+        context = self.pool.connection_pool_kw.get("ssl_context")
+        return list(context.get_ca_certs(binary_form=True)) if context is not None else []
+
     def headers(self) -> HTTPHeaderDict:
         """The headers of one request; the kubernetes client renews a token that is about to expire on the way."""
         headers = HTTPHeaderDict({"User-Agent": USER_AGENT})

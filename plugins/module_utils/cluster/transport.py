@@ -55,6 +55,17 @@ class Transport:
     def host(self) -> str:
         return self._session.host
 
+    @property
+    def verifies(self) -> bool:
+        return self._session.verifies
+
+    @property
+    def connection(self) -> Connection:
+        return self._connection
+
+    def authorities(self) -> list[bytes]:
+        return self._session.authorities()
+
     def until(self, deadline: float) -> Transport:
         """The same connections for requests that are given up at C(deadline), a time.monotonic()."""
         bounded = copy.copy(self)

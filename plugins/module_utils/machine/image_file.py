@@ -14,6 +14,7 @@ import lzma
 import os
 import stat
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from .image_formats import HEAD, Broken, recognized
 from .refusal import Refused
 
 PIECE = 1 << 20
+# Seconds between two lines of progress.
+_PROGRESS_EVERY = 3.0
 CHECKSUMS = ("sha256", "sha512", "sha1", "md5")
 _UNPACKABLE = {
     b"BZh": "bzip2",
@@ -53,6 +56,8 @@ def read_image(path: str, progress: Callable[[str], None] | None = None, checksu
     try:
         with open(path, "rb") as file:
             return _read(file, path, wanted, progress or (lambda text: None))
+    except IsADirectoryError:
+        raise Refused(f"path: {path} is a directory, not an image") from None
     except OSError as error:
         raise Refused(f"path: {path} cannot be read: {error.strerror}") from None
 
@@ -69,8 +74,6 @@ def _checksum(text: str | None) -> tuple[str, str] | None:
 
 def _read(file: BinaryIO, path: str, wanted: tuple[str, str] | None, progress: Callable[[str], None]) -> Image:
     status = os.fstat(file.fileno())
-    if stat.S_ISDIR(status.st_mode):
-        raise Refused(f"path: {path} is a directory, not an image")
     if not stat.S_ISREG(status.st_mode):
         raise Refused(f"path: {path} is no regular file; an image has to be one, since it is read more than once")
     if status.st_size == 0:
@@ -80,17 +83,16 @@ def _read(file: BinaryIO, path: str, wanted: tuple[str, str] | None, progress: C
     digests = {name: hashlib.new(name) for name in {"sha256", *([wanted[0]] if wanted else [])}}
     unpacker = _Unpacker(packed) if packed else None
     file.seek(0)
-    done, said = 0, 0
+    done, said = 0, time.monotonic()
     while piece := file.read(PIECE):
         for digest in digests.values():
             digest.update(piece)
         if unpacker is not None:
             _unpack(unpacker, piece, path)
         done += len(piece)
-        share = done * 100 // status.st_size
-        if share >= said + 10:
-            said = share
-            progress(f"{share} % of {os.path.basename(path)} read")
+        if time.monotonic() - said > _PROGRESS_EVERY:
+            said = time.monotonic()
+            progress(f"{done * 100 // status.st_size} % of {os.path.basename(path)} read")
     if done != status.st_size:
         raise Refused(f"path: {path} changed while it was read; wait until it is complete")
     if wanted is not None and digests[wanted[0]].hexdigest() != wanted[1]:
@@ -143,8 +145,11 @@ def _recognized(file: BinaryIO | None, path: str, head: bytes, size: int) -> tup
 
 
 class _Stream(Protocol):
-    eof: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
 
     def decompress(self, data: bytes, max_length: int = ...) -> bytes: ...
 
