@@ -116,14 +116,14 @@ options:
 EXAMPLES = r"""
 - name: The golden image is in the cluster
   virtstack.core.image_upload:
-    path: golden.qcow2
+    path: "{{ playbook_dir }}/golden.qcow2"
     name: golden
     namespace: prod
     size: 64Mi
 
 - name: The installation medium is too, and is the one that was released
   virtstack.core.image_upload:
-    path: installer.iso
+    path: "{{ playbook_dir }}/installer.iso"
     name: installer
     namespace: prod
     checksum: "sha256:{{ lookup('ansible.builtin.file', 'installer.iso.sha256') }}"

@@ -17,6 +17,8 @@ MODULES = sorted(
 )
 NAMESPACE = "both-ways"
 BRIDGE = {"interfaces": [{"name": "br-both", "type": "linux-bridge", "state": "up", "bridge": {"port": []}}]}
+# A file of this repository: any file is a raw image.
+IMAGE = str(REPOSITORY / "LICENSE")
 
 __all__ = ["interpreter"]
 
@@ -30,6 +32,7 @@ THERE: Calls = [
     ("vm", {"name": "db", "namespace": NAMESPACE, "memory": "64Mi", "run_strategy": "Halted"}),
     ("vm_power", {"name": "db", "namespace": NAMESPACE, "state": "stopped"}),
     ("vm_info", {"namespaces": [NAMESPACE]}),
+    ("image_upload", {"path": IMAGE, "name": "image", "namespace": NAMESPACE, "size": "16Mi"}),
     ("data_volume", {"names": ["one", "two"], "namespace": NAMESPACE, "blank": True, "size": "64Mi", "wait": True}),
     ("data_source", {"name": "one", "namespace": NAMESPACE, "pvc": {"name": "one"}, "wait": True}),
     ("vm_snapshot", {"name": "one", "namespace": NAMESPACE, "vm": "db", "series": "both", "keep": 2, "wait": True}),
@@ -62,6 +65,10 @@ ASKED: Calls = [
     ("vm_power", {"name": "db", "namespace": NAMESPACE, "state": "started"}),
     ("vm_power", {"name": "db", "namespace": NAMESPACE, "state": "paused"}),
     ("vm_info", {"namespaces": [NAMESPACE], "name": "none"}),
+    ("image_upload", {"path": IMAGE, "name": "image", "namespace": NAMESPACE}),
+    ("image_upload", {"path": IMAGE, "name": "other", "namespace": NAMESPACE, "size": "1Mi"}),
+    ("image_upload", {"path": IMAGE, "name": "one", "namespace": NAMESPACE}),
+    ("image_upload", {"path": "/nowhere", "name": "other", "namespace": NAMESPACE}),
     ("data_volume", {"name": "one", "namespace": NAMESPACE, "blank": True, "size": "128Mi"}),
     ("data_volume", {"name": "one", "namespace": NAMESPACE, "upload": True}),
     ("data_volume", {"names": ["three"], "namespace": NAMESPACE, "clone_pvc": {"name": "one"}}),

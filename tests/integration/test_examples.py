@@ -25,6 +25,13 @@ NAMESPACE = {"virtstack.core.namespace": {"name": "prod"}}
 NMSTATE = {"virtstack.core.operator": {"package": "kubernetes-nmstate-operator", "wait": True}}
 DATABASE = {"virtstack.core.vm": {"name": "db", "namespace": "prod", "memory": "64Mi", "wait": True}}
 SNAPSHOT = {"virtstack.core.vm_snapshot": {"name": "before-upgrade", "namespace": "prod", "vm": "db", "wait": True}}
+IMAGES = {
+    "ansible.builtin.shell": {
+        "cmd": "qemu-img create -q -f qcow2 golden.qcow2 16M; truncate -s 4M installer.iso;"
+        " sha256sum installer.iso | cut -d' ' -f1 > installer.iso.sha256",
+        "chdir": "{{ playbook_dir }}",
+    }
+}
 EMPTIED = {"virtstack.core.namespace": {"name": "prod", "state": "absent", "delete_contents": True, "wait": True}}
 # What has to be there before the first example of a module.
 PREPARED: dict[str, list[dict[str, Any]]] = {
@@ -38,6 +45,7 @@ PREPARED: dict[str, list[dict[str, Any]]] = {
     "vm_snapshot_info": [NAMESPACE, DATABASE, SNAPSHOT],
     "vm_restore": [NAMESPACE, DATABASE, SNAPSHOT],
     "vm_clone": [NAMESPACE, DATABASE],
+    "image_upload": [NAMESPACE, IMAGES],
     "vm_migration": [NAMESPACE, DATABASE],
 }
 

@@ -140,8 +140,8 @@ def _recognized(file: BinaryIO | None, path: str, head: bytes, size: int) -> tup
     try:
         return recognized(file, head, size)
     except (Broken, struct.error) as error:
-        text = str(error) if isinstance(error, Broken) else "truncated: its header is not whole"
-        raise Refused(f"path: {path} is {text}") from None
+        text = str(error) if isinstance(error, Broken) else "is truncated: its header is not whole"
+        raise Refused(f"path: {path} {text}") from None
 
 
 class _Stream(Protocol):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The virtstack.core founders
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Formats of disk images by their first bytes: the size of the disk, and signs that the file is not whole."""
+"""Every format of disk images that CDI takes: the size of the disk, and signs that the file is not whole."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+from .image import recognized as header
+from .refusal import Refused
+
 # Bytes at the beginning that tell an image's format and size; those of an ISO lie behind 32 KiB.
 HEAD = 512 * 1024
 
 _OFFSET_MASK = 0x00FFFFFFFFFFFE00
 _COMPRESSED = 1 << 62
-_EXTERNAL_DATA, _EXTENDED_L2 = 1 << 2, 1 << 4
+_EXTENDED_L2 = 1 << 4
 
 
 class Broken(Exception):
-    """What is wrong with an image, as the end of the sentence that its file begins."""
+    """What is wrong with an image: the rest of a sentence that its file begins."""
 
 
 def recognized(file: BinaryIO | None, head: bytes, size: int) -> tuple[str, int]:
@@ -29,39 +32,32 @@ def recognized(file: BinaryIO | None, head: bytes, size: int) -> tuple[str, int]
     for magic, offset, read in _FORMATS:
         if head[offset : offset + len(magic)] == magic:
             return read(file, head, size)
+    if head[:200].lstrip()[:15].lower().startswith((b"<!doctype", b"<html")):
+        raise Broken("is a web page, not an image")
     if head.startswith(b"# Disk DescriptorFile"):
-        raise Broken("the description of a VMDK whose data are in other files; convert it to one file first")
+        raise Broken("is the description of a VMDK whose data are in other files; convert it to one file first")
     return "raw", size
 
 
 def _qcow2(file: BinaryIO | None, head: bytes, size: int) -> tuple[str, int]:
-    version, backing, _length, bits, virtual, crypt, l1_size, l1_offset, refcounts, refcount_clusters = struct.unpack(
-        ">IQIIQIIQQI", head[4:60]
-    )
-    if version not in (2, 3):
-        raise Broken(f"a qcow2 image of version {version}, which is not supported")
-    if backing:
-        raise Broken("a qcow2 image over a backing file, which is not in it; flatten it with qemu-img convert")
+    try:
+        image = header(head, size, "")
+    except Refused as refused:
+        raise Broken("; ".join(refused.problems).strip()) from None
+    bits, crypt = struct.unpack(">I", head[20:24])[0], struct.unpack(">I", head[32:36])[0]
     if crypt:
-        raise Broken("an encrypted qcow2 image, which is not supported")
-    features = struct.unpack(">Q", head[72:80])[0] if version == 3 else 0
-    if features & _EXTERNAL_DATA:
-        raise Broken("a qcow2 image whose data are in another file; convert it to one file first")
-    if not 9 <= bits <= 21:
-        raise Broken("a damaged qcow2 image: its cluster size is nonsense")
-    cluster = 1 << bits
-    ends = [l1_offset + 8 * l1_size, refcounts + refcount_clusters * cluster]
+        raise Broken("is encrypted, which is not supported; decrypt it first: qemu-img convert")
     if file is not None:
-        entries = _table(file, l1_offset, l1_size)
-        wide = 16 if features & _EXTENDED_L2 else 8
-        ends += list(_qcow2_ends(file, entries, bits, wide, size))
-    if max(ends) > size:
-        raise Broken(_truncated("qcow2", size, max(ends)))
-    return "qcow2", int(virtual)
+        wide = 16 if head[4:8] == b"\0\0\0\x03" and head[79] & _EXTENDED_L2 else 8
+        level1_size, level1_at = struct.unpack(">IQ", head[36:48])
+        needed = max([0, *_qcow2_ends(file, _table(file, level1_at, level1_size), bits, wide, size)])
+        if needed > size:
+            raise Broken(_truncated("qcow2", size, needed))
+    return "qcow2", image.capacity
 
 
 def _truncated(what: str, size: int, needed: int) -> str:
-    return f"truncated: the {what} image refers to byte {needed}, but the file ends at {size}. Fetch it again"
+    return f"is truncated: the {what} image refers to byte {needed}, but the file ends at {size}. Fetch it again"
 
 
 def _table(file: BinaryIO, offset: int, count: int) -> tuple[int, ...]:
@@ -117,7 +113,7 @@ def _vhd(file: BinaryIO | None, head: bytes, size: int) -> tuple[str, int]:
     if file is not None:
         file.seek(max(0, size - 512))
         if file.read(8) != b"conectix":
-            raise Broken("truncated: the VHD image has no footer at its end. Fetch it again")
+            raise Broken("is truncated: the VHD image has no footer at its end. Fetch it again")
     return "vhd", int(virtual)
 
 
@@ -130,16 +126,16 @@ _REGION_TABLE = 192 * 1024
 def _vhdx(file: BinaryIO | None, head: bytes, size: int) -> tuple[str, int]:
     regions = head[_REGION_TABLE:]
     if regions[:4] != b"regi":
-        raise Broken("a damaged VHDX image: it has no table of regions")
+        raise Broken("is a damaged VHDX image: it has no table of regions")
     (count,) = struct.unpack("<I", regions[8:12])
     offset = _found(regions, 16, count, _METADATA_REGION, 32)
     if offset is None:
-        raise Broken("a damaged VHDX image: it has no metadata")
+        raise Broken("is a damaged VHDX image: it has no metadata")
     table = _bytes_at(file, head, offset, 65536 + 4096)
     (items,) = struct.unpack("<H", table[10:12])
     item = _found(table, 32, items, _DISK_SIZE_ITEM, 32, width="<I")
     if item is None:
-        raise Broken("a damaged VHDX image: it does not say how large its disk is")
+        raise Broken("is a damaged VHDX image: it does not say how large its disk is")
     value = _bytes_at(file, head, offset + item, 8)
     return "vhdx", int(struct.unpack("<Q", value)[0])
 

@@ -38,6 +38,8 @@ _PATH = "/v1beta1/upload-async"
 _TOKEN_LIFE = 240.0
 # Answers of a proxy whose upload server is not there yet, or is still busy with what was cut off.
 _LATER = frozenset({429, 502, 503, 504})
+# What the proxy says, with one of these, of a claim that will not take an image.
+_NEVER = ("rejecting", "not an upload target")
 _UNAUTHORIZED = 401
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 # Times that an upload is begun that broke in the middle.
@@ -295,11 +297,11 @@ class _Upload:
                     problem = self._refused(reply)
                     if reply.status == _UNAUTHORIZED and attempts < _ATTEMPTS:
                         token, since = self._token(), time.monotonic()
-                    elif reply.status not in _LATER:
+                        continue
+                    if reply.status not in _LATER or any(words in reply.text for words in _NEVER):
                         raise problem
-                    else:
-                        # Nothing was taken of it.
-                        attempts -= 1
+                    # Nothing was taken of it.
+                    attempts -= 1
                 # The time that sending takes is not counted.
                 deadline += time.monotonic() - began
                 if attempts >= _ATTEMPTS or time.monotonic() + pause > deadline:
