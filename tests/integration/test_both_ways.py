@@ -44,6 +44,7 @@ THERE: Calls = [
     ("node_maintenance", {"name": "worker-2", "state": "uncordoned"}),
     ("vm_disk", {"vm": "db", "namespace": NAMESPACE, "name": "data", "blank": True, "size": "1Gi"}),
     ("vm_interface", {"vm": "db", "namespace": NAMESPACE, "name": "lan", "network": "lan"}),
+    ("vm_guest_info", {"name": "db", "namespace": NAMESPACE}),
 ]
 # What is asked for then in check mode: changes, removals, mistakes.
 ASKED: Calls = [
@@ -95,6 +96,7 @@ ASKED: Calls = [
     ("vm_interface", {"vm": "db", "namespace": NAMESPACE, "name": "lan", "link": "down"}),
     ("vm_interface", {"vm": "db", "namespace": NAMESPACE, "name": "lan", "state": "absent"}),
     ("vm_interface", {"vm": "db", "namespace": NAMESPACE, "name": "more", "network": "nowhere"}),
+    ("vm_guest_info", {"label_selector": "!none", "namespace": NAMESPACE, "gather": ["os"]}),
 ]
 
 

@@ -39,6 +39,7 @@ PREPARED: dict[str, list[dict[str, Any]]] = {
     "node_network_policy": [NMSTATE],
     "vm_power": [NAMESPACE, DATABASE],
     "vm_disk": [NAMESPACE, DATABASE],
+    "vm_guest_info": [NAMESPACE, DATABASE],
     "vm_info": [NAMESPACE, DATABASE],
     "vm_interface": [NAMESPACE, DATABASE],
     "vm_snapshot": [NAMESPACE, DATABASE],
