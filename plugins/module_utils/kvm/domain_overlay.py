@@ -74,7 +74,8 @@ def _lay(place: Element, given: Element) -> None:
             if text and (found.text or "").strip() != text:
                 found.text = text
             for name, value in child.attrib.items():
-                if found.get(name) != value:
+                is_same_mac = name == "address" and (found.get(name) or "").lower() == value.lower()
+                if found.get(name) != value and not is_same_mac:
                     found.set(name, value)
             _lay(found, child)
 

@@ -106,7 +106,7 @@ def _told(machine: _Machine, *, asks_agent: bool, with_xml: bool) -> Result:
         annotations=dict(values.annotations),
         persistent=is_persistent,
         saved=is_saved,
-        cpu_time=_seconds(stats.get("cpu.time")),
+        cpu_time=_seconds(stats.get("cpu.time")) if now is not None else None,
     )
     reasons = pending(now, machine.config) if now is not None and is_persistent else []
     result.update(restart_required=bool(reasons), restart_reasons=reasons)

@@ -153,7 +153,8 @@ def _has_address(domain: libvirt.virDomain) -> bool:
         except libvirt.libvirtError:
             continue
         for name, interface in found.items():
-            if name != "lo" and interface.get("addrs"):
+            told = [str(address["addr"]).lower() for address in interface.get("addrs") or ()]
+            if name != "lo" and any(not address.startswith("fe80:") for address in told):
                 return True
     return False
 

@@ -69,6 +69,8 @@ def power_vms(host: Host, task: Task) -> Result:
             action = _ACTIONS[wish.state](host, domain, before, wish)
             if action is not None and not task.check_mode:
                 action()
+            elif wish.state in ("started", "restored") and before == "running" and not task.check_mode:
+                _await(host, domain, wish)
             after = before if task.check_mode else _after(domain)
         except Failure as failure:
             return Failure(failure.message, status=before)

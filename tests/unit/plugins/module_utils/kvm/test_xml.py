@@ -1,0 +1,95 @@
+"""XML by its meaning."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.virtstack.core.plugins.module_utils.kvm import xml
+from ansible_collections.virtstack.core.plugins.module_utils.machine.refusal import Refused
+from domains import config
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def test_what_is_no_xml_is_refused_with_its_place() -> None:
+    with pytest.raises(Refused, match=r"xml: is no XML \(line 2, column \d+"):
+        xml.parse("<domain>\n<name</domain>")
+
+
+def test_entities_are_refused_before_they_are_read() -> None:
+    with pytest.raises(Refused, match="DOCTYPE or entities"):
+        xml.parse("<!DOCTYPE a [<!ENTITY b 'c'>]><domain>&b;</domain>")
+
+
+def test_the_order_of_attributes_and_of_different_children_means_nothing() -> None:
+    assert xml.same(xml.parse("<a x='1' y='2'><b/><c/></a>"), xml.parse("<a y='2' x='1'>\n <c/> <b/></a>"))
+
+
+def test_the_order_of_children_of_one_name_means_something() -> None:
+    differing = xml.differences(xml.parse("<a><b x='1'/><b x='2'/></a>"), xml.parse("<a><b x='2'/><b x='1'/></a>"))
+    assert list(differing) == ["b[1]@x", "b[2]@x"]
+
+
+def test_differences_are_named_by_their_paths() -> None:
+    after = config()
+    xml.ensure(after, "memory").text = "1"
+    xml.remove(after, "devices/video")
+    after.set("type", "kvm")
+    assert set(xml.differences(config(), after)) == {"@type", "memory", "devices/video"}
+
+
+def test_a_document_holds_what_is_declared_of_it_whatever_else_it_has() -> None:
+    assert xml.holds(config(), xml.parse("<domain><devices><disk><target bus='sata'/></disk></devices></domain>"))
+    assert not xml.holds(config(), xml.parse("<domain><devices><disk><target bus='usb'/></disk></devices></domain>"))
+
+
+def test_one_child_does_not_stand_for_two_that_are_declared() -> None:
+    assert not xml.holds(xml.parse("<a><b/></a>"), xml.parse("<a><b/><b/></a>"))
+
+
+def test_passwords_are_not_shown_but_written() -> None:
+    assert "hunter22" in xml.written(config())
+    assert "hunter22" not in xml.shown(config())
+    assert xml.shown(None) == ""
+
+
+def test_ensure_makes_what_is_missing_and_finds_what_is_there() -> None:
+    root = xml.parse("<a><b/></a>")
+    assert xml.ensure(root, "b") is root[0]
+    xml.ensure(root, "b/c/d").text = "deep"
+    assert root.findtext("b/c/d") == "deep"
+
+
+def test_remove_takes_all_of_a_name_and_minds_no_missing_place() -> None:
+    root = xml.parse("<a><b/><b/><c/></a>")
+    xml.remove(root, "b")
+    xml.remove(root, "none/of/it")
+    assert [child.tag for child in root] == ["c"]
+
+
+def test_attributes_that_are_none_are_left_out() -> None:
+    element = xml.make("a", "text", type_="x", other=None)
+    assert (element.text, element.attrib) == ("text", {"type": "x"})
+
+
+NAMES = st.sampled_from(["a", "b", "c"])
+ATTRIBUTES = st.dictionaries(NAMES, st.text("xyz<&'\"", max_size=3), max_size=2)
+
+
+@st.composite
+def documents(draw: st.DrawFn, depth: int = 3) -> xml.Element:
+    element = xml.make(draw(NAMES))
+    element.attrib.update(draw(ATTRIBUTES))
+    if depth:
+        element.extend(draw(st.lists(documents(depth - 1), max_size=2)))  # type: ignore[call-arg]
+    return element
+
+
+@given(documents())
+def test_what_is_written_reads_as_the_same(document: xml.Element) -> None:
+    assert xml.same(xml.parse(xml.written(document)), document)
+    assert xml.holds(document, document)
+
+
+@given(documents(), documents())
+def test_sameness_goes_both_ways(one: xml.Element, other: xml.Element) -> None:
+    assert xml.same(one, other) == xml.same(other, one)
