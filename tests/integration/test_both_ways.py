@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from comparing import Calls, assert_same, interpreter, results
 from conftest import REPOSITORY, Ansible, Lab
+from documented import OF_REAL_GUESTS
 from playing import Played
 
 # Those of KVM hosts need such a host: tests/kvm runs them.
 MODULES = sorted(
     path.stem
     for path in (REPOSITORY / "plugins" / "modules").glob("*.py")
-    if path.stem != "__init__" and not path.stem.startswith("kvm_")
+    if path.stem not in ("__init__", *OF_REAL_GUESTS) and not path.stem.startswith("kvm_")
 )
 NAMESPACE = "both-ways"
 BRIDGE = {"interfaces": [{"name": "br-both", "type": "linux-bridge", "state": "up", "bridge": {"port": []}}]}

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from conftest import REPOSITORY, Ansible, Lab
+from documented import OF_REAL_GUESTS, examples
 
 # Those of KVM hosts need such a host: tests/kvm runs them.
 MODULES = sorted(
     path.stem
     for path in (REPOSITORY / "plugins" / "modules").glob("*.py")
-    if path.stem != "__init__" and not path.stem.startswith("kvm_")
+    if path.stem not in ("__init__", *OF_REAL_GUESTS) and not path.stem.startswith("kvm_")
 )
 # These install the operator themselves, and remove it.
 ON_AN_EMPTY_LAB = ("operator",)
@@ -49,14 +49,6 @@ PREPARED: dict[str, list[dict[str, Any]]] = {
     "image_upload": [NAMESPACE, IMAGES],
     "vm_migration": [NAMESPACE, DATABASE],
 }
-
-
-def examples(module: str) -> list[dict[str, Any]]:
-    source = (REPOSITORY / "plugins" / "modules" / f"{module}.py").read_text()
-    match = re.search(r'^EXAMPLES = r?"""(.*?)^"""', source, re.MULTILINE | re.DOTALL)
-    assert match, f"{module} has no examples"
-    tasks: list[dict[str, Any]] = yaml.safe_load(match[1])
-    return tasks
 
 
 def waits(module: str) -> bool:

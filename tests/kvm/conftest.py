@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 from guests import Console, Guest, domain_xml
+from labs import Lab
 from playing import ansible
 from stage import stage
+from virtlab.guests import choice
 from virtlab.hosts import requirements
 from virtlab.hosts.fleet import Hosts
 from virtlab.hosts.host import Host
@@ -98,3 +100,18 @@ def _take_away(connection: object, names: set[str]) -> None:
             if domain.isPersistent():
                 domain.undefineFlags(1 | 2 | 4 | 16)  # managed save, snapshots' and checkpoints' metadata, NVRAM
     connection.close()  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """A lab with the operator installed, whose guests are real; shared by all tests, each with machines of its own."""
+    if lacking := list(choice.missing()):
+        pytest.skip(f"guests cannot be real here: {'; '.join(lacking)}")
+    directory = Path(tempfile.mkdtemp(prefix="lab-"))
+    made = Lab(directory / "lab")
+    try:
+        made.command("start", "--installed", "--guests", "real", "--time-factor", "0.05", "--quiet")
+        yield made
+    finally:
+        made.command("stop")
+        shutil.rmtree(directory)

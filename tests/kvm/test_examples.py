@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from documented import Tasks, examples
 from playing import REPOSITORY, Ansible
 from virtlab.hosts.host import Host
 
 MODULES = sorted(path.stem for path in (REPOSITORY / "plugins" / "modules").glob("kvm_*.py"))
-Tasks = list[dict[str, Any]]
 
 
 def of(module: str, *calls: dict[str, Any]) -> Tasks:
@@ -44,14 +43,6 @@ CLEANED: dict[str, Tasks] = {
     "kvm_vm_power": of("kvm_vm", DELETED),
     "kvm_volume": of("kvm_pool", {"name": "disks", "state": "absent", "delete_contents": True}),
 }
-
-
-def examples(module: str) -> Tasks:
-    source = (REPOSITORY / "plugins" / "modules" / f"{module}.py").read_text()
-    match = re.search(r'^EXAMPLES = r?"""(.*?)^"""', source, re.MULTILINE | re.DOTALL)
-    assert match, f"{module} has no examples"
-    tasks: Tasks = yaml.safe_load(match[1])
-    return tasks
 
 
 def playbook(path: Path, tasks: Tasks, host: Host) -> Path:

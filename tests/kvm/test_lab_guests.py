@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ import pytest
 from guests import Console
 from labs import Lab
 from playing import Ansible
-from virtlab.guests import choice
 from virtlab.hosts.fleet import Hosts
 
 libvirt = pytest.importorskip("libvirt", reason="libvirt-python is not installed")
@@ -26,20 +23,6 @@ KUBEVIRT = "/apis/kubevirt.io/v1/namespaces/guests"
 ACTIONS = "/apis/subresources.kubevirt.io/v1/namespaces/guests/virtualmachineinstances"
 MERGE = "application/merge-patch+json"
 PATIENCE = 120.0  # seconds
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    if lacking := list(choice.missing()):
-        pytest.skip(f"guests cannot be real here: {'; '.join(lacking)}")
-    directory = Path(tempfile.mkdtemp(prefix="lab-"))
-    made = Lab(directory / "lab")
-    try:
-        made.command("start", "--installed", "--guests", "real", "--time-factor", "0.05", "--quiet")
-        yield made
-    finally:
-        made.command("stop")
-        shutil.rmtree(directory)
 
 
 def get(lab: Lab, kind: str, name: str) -> Object:

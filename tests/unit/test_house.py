@@ -117,7 +117,7 @@ def test_the_oldest_ansible_is_the_one_the_tests_run_on() -> None:
 
 # docs/procedures.md: | `capability` | by hand | task: `virtstack.core.vm(disks.boot_source)` | test: `path::name` |
 ROW = re.compile(r"^\| `(?P<id>[a-z0-9-]+)` \| (?P<hand>.+) \| (?P<task>.+) \| (?P<test>.+) \|$", re.MULTILINE)
-TASK = re.compile(r"`virtstack\.core\.(?P<name>\w+)(?:\((?P<options>[\w., ]*)\))?`")
+TASK = re.compile(r"`virtstack\.core\.(?P<name>\w+)(?:#(?P<kind>\w+))?(?:\((?P<options>[\w., ]*)\))?`")
 TEST = re.compile(r"`(?P<path>tests/[\w./-]+)(?:::(?P<name>\w+))?`")
 
 
@@ -126,9 +126,12 @@ def procedures() -> list[dict[str, str]]:
     return [match.groupdict() for match in ROW.finditer(text)]
 
 
-def options_of(name: str) -> dict[str, Any]:
-    """What a module, or else a plugin of that name, takes, with the options inside options."""
-    if (MODULES / f"{name}.py").is_file():
+def options_of(name: str, wanted: str | None) -> dict[str, Any]:
+    """What a module, or else a plugin of that name, takes, with the options inside options.
+
+    Where a module has the name as well, a plugin is meant by its kind, as in C(vm#connection).
+    """
+    if wanted is None and (MODULES / f"{name}.py").is_file():
         return dict(importlib.import_module(f"{COLLECTION}.plugins.modules.{name}").SPEC.options)
     found: dict[str, Any] = {}
     for kind in ("inventory", "connection"):
@@ -162,7 +165,7 @@ def test_a_procedure_names_modules_options_and_tests_that_exist(row: dict[str, s
     tasks = list(TASK.finditer(row["task"]))
     assert tasks, row["task"]
     for task in tasks:
-        known = options_of(task["name"])
+        known = options_of(task["name"], task["kind"])
         missing = [option for option in re.findall(r"[\w.]+", task["options"] or "") if not has_option(known, option)]
         assert not missing, f"{task['name']} has no option {missing}"
     proofs = list(TEST.finditer(row["test"]))

@@ -6,6 +6,7 @@ request for one gets what the real server answers when it cannot reach it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 
 from virtlab.admission.webhook import at
@@ -61,8 +62,13 @@ def _stream(open_pipe: Callable[[], Awaitable[Pipe]], failed: Callable[[OSError]
     return Answer(stream=opener)
 
 
+def _reason(error: OSError) -> str:
+    """In Go's words, which are the C library's in lower case."""
+    return os.strerror(error.errno).lower() if error.errno else str(error)
+
+
 def _not_connected(error: OSError) -> StatusError:
-    return internal_error(f"Can't connect to websocket: {error.strerror or error}")
+    return internal_error(f"Can't connect to websocket: {_reason(error)}")
 
 
 @on_instance("console", "GET")
@@ -148,7 +154,7 @@ def _forward(call: Call, fetch: Callable[[Call], Object]) -> Answer:
         raise not_dialed(REFUSED)
     return _stream(
         lambda: backend.dial(vmi, int(port), protocol),
-        lambda error: not_dialed(f"connect: {(error.strerror or str(error)).lower()}"),
+        lambda error: not_dialed(f"connect: {_reason(error)}"),
     )
 
 
