@@ -199,7 +199,9 @@ def reset(state: State, arguments: argparse.Namespace) -> int:
         stop(state, arguments)
         for path in state.directory.glob(f"{state.database.name}*"):
             path.unlink()
-        shutil.rmtree(state.storage, ignore_errors=True)
+        choice.delete_nodes(state)
+        for directory in (state.storage, state.guests):
+            shutil.rmtree(directory, ignore_errors=True)
         if was_running:
             _launch(state, False)
     return 0

@@ -171,6 +171,63 @@ def test_a_paused_guest_does_not_count(lab: Lab, machine: Callable[..., None]) -
     console(lab, "one").assert_contiguous()
 
 
+def test_the_agent_tells_of_the_guest_itself(lab: Lab, machine: Callable[..., None]) -> None:
+    machine("one")
+    connected(lab, "one")
+    told = json.loads(lab.ask("GET", f"{ACTIONS}/one/guestosinfo"))
+    assert told["hostname"] == "one"
+    assert "guest-exec" in {item["name"] for item in told["supportedCommands"] if item["enabled"]}
+    systems = json.loads(lab.ask("GET", f"{ACTIONS}/one/filesystemlist"))["items"]
+    assert [(item["mountPoint"], item["fileSystemType"]) for item in systems if item["totalBytes"]] == [
+        ("/data", "ext4")
+    ]
+
+
+def test_a_guest_shows_its_display(lab: Lab, machine: Callable[..., None]) -> None:
+    machine("one")
+    assert lab.ask("GET", f"{ACTIONS}/one/vnc/screenshot").startswith(b"\x89PNG")
+
+
+HOT_PLUG = """
+- hosts: localhost
+  gather_facts: false
+  module_defaults:
+    virtstack.core.vm_disk: {vm: one, namespace: guests, name: data, wait: true}
+    virtstack.core.vm_interface: {vm: one, namespace: guests, name: lan, migrate: true, wait: true}
+  tasks:
+    - virtstack.core.network_attachment: {name: lan, namespace: guests, type: layer2}
+    - virtstack.core.vm_disk: {blank: true, size: 64Mi}
+      when: plugged
+    - virtstack.core.vm_interface: {network: lan}
+      when: plugged
+    - virtstack.core.vm_interface: {state: absent}
+      when: not plugged
+    - virtstack.core.vm_disk: {state: absent, delete_volume: one-data}
+      when: not plugged
+"""
+
+
+def test_a_disk_and_an_interface_come_and_go_while_the_guest_runs(
+    lab: Lab, machine: Callable[..., None], ansible: Ansible, tmp_path: Path
+) -> None:
+    machine("one")
+    connected(lab, "one")
+    playbook = tmp_path / "plug.yml"
+    playbook.write_text(HOT_PLUG)
+
+    def play(*, plugged: bool) -> None:
+        played = ansible.playbook(playbook, lab, plugged=plugged)
+        assert played.returncode == 0, played.output
+        until(lambda: ("sda" in in_guest(lab, "one", "cat /proc/partitions")) is plugged, "the disk")
+        until(lambda: ("eth1" in in_guest(lab, "one", "ls /sys/class/net")) is plugged, "the interface")
+
+    play(plugged=True)
+    address = console(lab, "one").wait_for(r"NET-UP eth1 (\S+)")[1]
+    until(lambda: instance(lab, "one")["status"]["interfaces"][1].get("ipAddress") == address, "its address")
+    play(plugged=False)
+    console(lab, "one").assert_contiguous()
+
+
 def test_a_cordoned_node_is_drained_by_a_migration(lab: Lab, machine: Callable[..., None]) -> None:
     machine("one")
     connected(lab, "one")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,6 +54,7 @@ class Running:
     def prepare(self, cluster: Cluster) -> None:
         """Give the cluster its guests; to be called in its event loop, before its controllers are made."""
         from virtlab.guests.real.guests import RealGuests
+        from virtlab.guests.real.quiet import RealQuiescer
         from virtlab.guests.real.streams import RealStreams
         from virtlab.subresources.kubevirt import backends
 
@@ -61,6 +63,8 @@ class Running:
         self.nodes.start(names, guests.happened)
         guests.adopt()
         cluster.guests = guests
+        if cluster.volumes is not None:
+            cluster.volumes.quiescer = RealQuiescer(guests)
         backends.register(cluster, RealStreams(guests))
 
     def stop(self) -> None:
@@ -81,3 +85,9 @@ def open_nodes(state: State) -> Running | None:
 def stop_nodes(state: State) -> None:
     """Whatever a lab that was killed left running. Raises HostError."""
     Hosts(state.hosts).stop()
+
+
+def delete_nodes(state: State) -> None:
+    """Their files as well. Raises HostError."""
+    Hosts(state.hosts).stop(delete=True)
+    shutil.rmtree(state.hosts, ignore_errors=True)

@@ -69,6 +69,18 @@ class Moved:
     figures: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Inspection:
+    """What a guest's agent tells when it is asked; users and file systems as virt-api lists them."""
+
+    hostname: str
+    timezone: str = ""
+    version: str = ""  # the agent's
+    commands: tuple[str, ...] = ()
+    users: tuple[Object, ...] = ()
+    file_systems: tuple[Object, ...] = ()
+
+
 class Guests(Protocol):
     """The guests of a cluster, known by their instances."""
 
@@ -118,6 +130,10 @@ class Guests(Protocol):
 
     def abort(self, vmi: Object, move_uid: str) -> None:
         """Give the migration up; the guest stays where it is."""
+        ...
+
+    def inspect(self, vmi: Object) -> Awaitable[Inspection]:
+        """What the guest's agent tells now. Raises CommandFailed."""
         ...
 
     def command(self, vmi: Object, command: str) -> Awaitable[None]:

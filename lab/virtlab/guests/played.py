@@ -7,14 +7,43 @@ from collections.abc import Callable
 from virtlab.clock import Clock, Timers
 from virtlab.controllers.kubevirt import instance_status
 from virtlab.controllers.kubevirt.guests import guest_of
-from virtlab.guests.interface import DONE, Agent, Ending, Move, Moved, Step
+from virtlab.guests.interface import DONE, Agent, Ending, Inspection, Move, Moved, Step
 from virtlab.resource import Object
+from virtlab.schema.quantity import parse
 
 BOOT = 4.0  # seconds from the launcher's start to a running guest
 AGENT = 6.0  # seconds until the guest agent answers
 SHUTDOWN = 3.0  # seconds a guest takes to shut down, if its grace period allows
 TRANSFER = 6.0  # seconds to copy the memory
 GRACE = 30  # seconds, of an instance that says none
+
+AGENT_VERSION = "9.0.0"
+COMMANDS = (
+    "guest-sync-delimited", "guest-ping", "guest-get-time", "guest-info", "guest-shutdown", "guest-fsfreeze-status",
+    "guest-fsfreeze-freeze", "guest-fsfreeze-thaw", "guest-network-get-interfaces", "guest-get-fsinfo",
+    "guest-get-users", "guest-get-host-name", "guest-get-timezone", "guest-get-osinfo", "guest-exec",
+    "guest-set-user-password",
+)  # fmt: skip
+
+
+def file_systems(vmi: Object) -> list[Object]:
+    """The first disk of the guest, as the agent of a freshly installed Linux shows it. Sizes are in bytes."""
+    for status in vmi["status"].get("volumeStatus") or ():
+        capacity = ((status.get("persistentVolumeClaimInfo") or {}).get("capacity") or {}).get("storage")
+        if capacity is None:
+            continue
+        total = int(parse(capacity))
+        return [
+            {
+                "diskName": f"{status.get('target', 'vda')}1",
+                "mountPoint": "/",
+                "fileSystemType": "xfs",
+                "usedBytes": total // 4,
+                "totalBytes": total,
+                "disk": [{"busType": "virtio"}],
+            }
+        ]
+    return []
 
 
 class PlayedGuests:
@@ -70,6 +99,10 @@ class PlayedGuests:
 
     def abort(self, vmi: Object, move_uid: str) -> None:
         self._timers.forget(move_uid, "transfer")
+
+    async def inspect(self, vmi: Object) -> Inspection:
+        host = str(vmi["spec"].get("hostname") or vmi["metadata"]["name"])
+        return Inspection(host, "UTC, 0", AGENT_VERSION, COMMANDS, file_systems=tuple(file_systems(vmi)))
 
     async def command(self, vmi: Object, command: str) -> None:
         """They do as they are told, at once."""

@@ -8,6 +8,7 @@ from typing import Any
 import libvirt
 import libvirt_qemu
 
+from virtlab.guests.interface import Inspection
 from virtlab.resource import Object
 
 SECONDS = 5  # for an answer
@@ -40,10 +41,43 @@ def addresses(domain: Any) -> dict[str, tuple[str, list[str]]]:
     return result
 
 
-def details(domain: Any) -> Object:
-    """hostname, timezone, users and file systems, as libvirt names them. Raises libvirtError."""
-    found: Object = domain.guestInfo(0, 0)
-    return found
+def inspect(domain: Any) -> Inspection:
+    """Everything that virt-api tells of a guest. Raises libvirtError."""
+    told: Object = domain.guestInfo(0, 0)
+    known = command(domain, "guest-info")
+    enabled = tuple(item["name"] for item in known["supported_commands"] if item["enabled"])
+    zone = f"{told['timezone.name']}, {told.get('timezone.offset', 0)}" if "timezone.name" in told else ""
+    users = tuple(
+        {
+            "userName": told.get(f"user.{number}.name", ""),
+            "domain": told.get(f"user.{number}.domain", ""),
+            "loginTime": told.get(f"user.{number}.login-time", 0) / 1000,
+        }
+        for number in range(told.get("user.count", 0))
+    )
+    systems = tuple(_file_system(told, f"fs.{number}") for number in range(told.get("fs.count", 0)))
+    return Inspection(str(told.get("hostname", "")), zone, known["version"], enabled, users, systems)
+
+
+def _file_system(told: Object, prefix: str) -> Object:
+    disks = range(told.get(f"{prefix}.disk.count", 0))
+    return {
+        "diskName": told.get(f"{prefix}.name", ""),
+        "mountPoint": told.get(f"{prefix}.mountpoint", ""),
+        "fileSystemType": told.get(f"{prefix}.fstype", ""),
+        "usedBytes": told.get(f"{prefix}.used-bytes", 0),
+        "totalBytes": told.get(f"{prefix}.total-bytes", 0),
+        "disk": [
+            {"busType": bus, **({"serial": serial} if serial else {})}
+            for number in disks
+            for bus, serial in [_disk(told, f"{prefix}.disk.{number}")]
+        ],
+    }
+
+
+def _disk(told: Object, prefix: str) -> tuple[str, str]:
+    device = str(told.get(f"{prefix}.device", ""))
+    return ("virtio" if "/vd" in device else "scsi"), str(told.get(f"{prefix}.serial", ""))
 
 
 def command(domain: Any, execute: str, arguments: Object | None = None, seconds: int = SECONDS) -> Any:

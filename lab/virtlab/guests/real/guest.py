@@ -34,6 +34,7 @@ class Guest:
     problem: str = ""
     ending: Ending | None = None
     paused: bool = False
+    held: bool = False  # standing still for a moment, while its disks are copied
     address: str = ""  # on the pod network, for life
     machine: str = ""
     disks: dict[str, str] = field(default_factory=dict)  # plugged disks, by name: their targets

@@ -16,7 +16,7 @@ import libvirt
 
 from virtlab.controllers.kubelet import POD_NETWORK
 from virtlab.controllers.kubevirt import instance_status
-from virtlab.guests.interface import DONE, WAITING, Agent, CommandFailed, Ending, Move, Moved, Step
+from virtlab.guests.interface import DONE, WAITING, Agent, CommandFailed, Ending, Inspection, Move, Moved, Step
 from virtlab.guests.real import agent, files, moving, plugging
 from virtlab.guests.real.devices import DiskFile, Nic
 from virtlab.guests.real.domain_xml import Places, domain_name, domain_xml
@@ -129,7 +129,7 @@ class RealGuests:
 
     def paused(self, vmi: Object) -> bool | None:
         guest = self.known(vmi)
-        return None if guest is None or guest.moving else guest.paused
+        return None if guest is None or guest.moving else guest.paused and not guest.held
 
     def shut_down(self, vmi: Object) -> Step:
         guest = self._guests.get(vmi["metadata"]["uid"])
@@ -196,6 +196,15 @@ class RealGuests:
         if guest is not None and guest.moving and guest.transfer is not None and guest.transfer.uid == move_uid:
             guest.transfer.given_up = "the migration was canceled"
             self._begin(self._abort(guest))
+
+    async def inspect(self, vmi: Object) -> Inspection:
+        guest = self.known(vmi)
+        if guest is None:
+            raise CommandFailed("the guest is not running")
+        try:
+            return await self.work(lambda: agent.inspect(self.domain(guest)))
+        except libvirt.libvirtError as error:
+            raise CommandFailed(str(error)) from error
 
     async def command(self, vmi: Object, command: str) -> None:
         guest = self.known(vmi)

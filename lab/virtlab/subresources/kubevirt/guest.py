@@ -5,11 +5,11 @@ These routes answer errors as plain text with status 500, whatever went wrong.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from virtlab.admission.webhook import at
+from virtlab.guests.interface import CommandFailed, Inspection
 from virtlab.resource import Object
-from virtlab.schema.quantity import parse
 from virtlab.status import StatusError
 from virtlab.subresources.kubevirt.request import (
     INSTANCE_NOT_RUNNING,
@@ -21,14 +21,6 @@ from virtlab.subresources.kubevirt.request import (
 )
 from virtlab.subresources.registry import Answer, Call
 
-AGENT_VERSION = "9.0.0"
-COMMANDS = (
-    "guest-sync-delimited", "guest-ping", "guest-get-time", "guest-info", "guest-shutdown", "guest-fsfreeze-status",
-    "guest-fsfreeze-freeze", "guest-fsfreeze-thaw", "guest-network-get-interfaces", "guest-get-fsinfo",
-    "guest-get-users", "guest-get-host-name", "guest-get-timezone", "guest-get-osinfo", "guest-exec",
-    "guest-set-user-password",
-)  # fmt: skip
-
 
 def _with_agent(call: Call) -> Object:
     vmi = instance(call)
@@ -39,46 +31,28 @@ def _with_agent(call: Call) -> Object:
     return vmi
 
 
-def _answer(call: Call, read: Any) -> Answer:
-    try:
-        return Answer(200, read(_with_agent(call)))
-    except StatusError as error:
-        return Answer(500, error.message)
+def _answer(call: Call, read: Callable[[Object, Inspection], Object]) -> Answer:
+    async def work() -> Answer:
+        try:
+            vmi = _with_agent(call)
+            return Answer(200, read(vmi, await call.cluster.guests.inspect(vmi)))
+        except (StatusError, CommandFailed) as error:
+            return Answer(500, str(error))
+
+    return Answer(later=work)
 
 
-def hostname(vmi: Object) -> str:
-    return str(vmi["spec"].get("hostname") or vmi["metadata"]["name"])
-
-
-def file_systems(vmi: Object) -> list[Object]:
-    """The first disk of the guest, as the agent of a freshly installed Linux shows it. Sizes are in bytes."""
-    for status in at(vmi, "status", "volumeStatus") or ():
-        capacity = at(status, "persistentVolumeClaimInfo", "capacity", "storage")
-        if capacity is None:
-            continue
-        total = int(parse(capacity))
-        return [
-            {
-                "diskName": f"{status.get('target', 'vda')}1",
-                "mountPoint": "/",
-                "fileSystemType": "xfs",
-                "usedBytes": total // 4,
-                "totalBytes": total,
-                "disk": [{"busType": "virtio"}],
-            }
-        ]
-    return []
-
-
-def agent_info(vmi: Object) -> Object:
+def agent_info(vmi: Object, told: Inspection) -> Object:
     info: Object = {
-        "guestAgentVersion": AGENT_VERSION,
-        "supportedCommands": [{"name": name, "enabled": True} for name in COMMANDS],
-        "hostname": hostname(vmi),
+        "guestAgentVersion": told.version,
+        "supportedCommands": [{"name": name, "enabled": True} for name in told.commands],
+        "hostname": told.hostname,
         "os": at(vmi, "status", "guestOSInfo") or {},
-        "timezone": "UTC, 0",
-        "fsInfo": {"disks": file_systems(vmi)},
+        "timezone": told.timezone,
+        "fsInfo": {"disks": list(told.file_systems)},
     }
+    if told.users:
+        info["userList"] = list(told.users)
     frozen = at(vmi, "status", "fsFreezeStatus")
     if frozen:
         info["fsFreezeStatus"] = frozen
@@ -92,9 +66,9 @@ def guest_os_info(call: Call) -> Answer:
 
 @on_instance("userlist", "GET")
 def user_list(call: Call) -> Answer:
-    return _answer(call, lambda vmi: {"metadata": {}, "items": []})
+    return _answer(call, lambda vmi, told: {"metadata": {}, "items": list(told.users)})
 
 
 @on_instance("filesystemlist", "GET")
 def file_system_list(call: Call) -> Answer:
-    return _answer(call, lambda vmi: {"metadata": {}, "items": file_systems(vmi)})
+    return _answer(call, lambda vmi, told: {"metadata": {}, "items": list(told.file_systems)})
