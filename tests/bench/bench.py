@@ -10,39 +10,59 @@ from pathlib import Path
 
 import figures
 import fleet
+import kvm_fleet
+import kvm_listing
+import kvm_noop
+import kvm_upload
 import listing
 import noop
+from kvm_stage import KvmStage
 from stage import Stage
 
 # The inventory comes last: its machines would stand in the way of the others.
-BENCHES = {"noop": noop.bench, "fleet": fleet.bench, "inventory": listing.bench}
+CLUSTER = {"noop": noop.bench, "fleet": fleet.bench, "inventory": listing.bench}
+KVM = {
+    "kvm-noop": kvm_noop.bench,
+    "kvm-fleet": kvm_fleet.bench,
+    "kvm-upload": kvm_upload.bench,
+    "kvm-inventory": kvm_listing.bench,
+}
+# The parts of the document: the head of each, what is measured, and what it is measured on.
+PARTS = {figures.CLUSTER: (CLUSTER, Stage), figures.KVM: (KVM, KvmStage)}
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="This collection beside kubevirt.core and kubernetes.core.")
-    parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"of {', '.join(BENCHES)} (default: all)")
+    known = [*CLUSTER, *KVM]
+    parser = argparse.ArgumentParser(description="This collection beside its peers.")
+    parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"of {', '.join(known)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs, not how fast")
     parser.add_argument("--write", action="store_true", help=f"keep the result in {DOCUMENT.name}")
     parser.add_argument("--work", type=Path, required=True, help="a directory for what is made on the way")
     parser.add_argument("--python", type=Path, default=Path(sys.executable), help="whose Ansible to measure")
     parser.add_argument("--lab-python", type=Path, default=Path(sys.executable), help="what to run the lab with")
     arguments = parser.parse_args()
-    unknown = set(arguments.benches) - BENCHES.keys()
+    unknown = set(arguments.benches) - {*known}
     if unknown:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
-    reports = []
-    for name, bench in BENCHES.items():
-        if arguments.benches and name not in arguments.benches:
-            continue
-        print(f"==> {name}", flush=True)
-        shutil.rmtree(arguments.work / name, ignore_errors=True)
-        with Stage(arguments.work / name, arguments.python, arguments.lab_python) as stage:
-            reports.append(bench(stage, arguments.quick))
-        print(reports[-1].markdown(), flush=True)
-    if arguments.write:
-        DOCUMENT.write_text(figures.document(reports, versions(arguments.python)))
-        print(f"written to {DOCUMENT}")
+    for head, (benches, stage_kind) in PARTS.items():
+        reports = []
+        for name, bench in benches.items():
+            if arguments.benches and name not in arguments.benches:
+                continue
+            print(f"==> {name}", flush=True)
+            shutil.rmtree(arguments.work / name, ignore_errors=True)
+            stage = stage_kind(arguments.work / name, arguments.python, arguments.lab_python)
+            if lacking := stage.lacking():
+                print(f"left out: {lacking}", flush=True)
+                continue
+            with stage:
+                reports.append(bench(stage, arguments.quick))
+            print(reports[-1].markdown(), flush=True)
+        if arguments.write and reports:
+            part = figures.part(head, reports, versions(arguments.python))
+            DOCUMENT.write_text(figures.document(DOCUMENT.read_text() if DOCUMENT.exists() else "", part))
+            print(f"written to {DOCUMENT}")
 
 
 def versions(python: Path) -> str:
@@ -58,7 +78,7 @@ def versions(python: Path) -> str:
     peers = [
         " ".join(line.split()[:2])
         for line in listed.splitlines()
-        if line.startswith(("kubevirt.core", "kubernetes.core"))
+        if line.startswith(("kubevirt.core", "kubernetes.core", "community.libvirt"))
     ]
     return ", ".join([told, *sorted(set(peers))])
 

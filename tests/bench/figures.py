@@ -55,24 +55,44 @@ class Report:
         return "\n\n".join(parts)
 
 
-def document(reports: Sequence[Report], versions: str) -> str:
-    """All of it, with the machine and the date."""
+TITLE = """\
+# Benchmarks
+
+What `tests/bench/run --write` measured, beside the collections of PyPI's `ansible`, in one run on one machine for each
+of the two parts."""
+CLUSTER = """\
+# Clusters
+
+The cluster is **simulated**: the lab (`virtlab`) on the same machine, sharing its CPUs with what is measured. Its
+answers come at once, so the figures are about what the clients do, not about a network or a real control plane."""
+KVM = """\
+# KVM hosts
+
+The host is a real libvirtd in namespaces of the same machine, sharing its CPUs with what is measured. Its machines are
+defined and do not run."""
+
+
+def part(head: str, reports: Sequence[Report], versions: str) -> str:
+    """What was measured of one side, with the machine and the date."""
     cpus = os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     load = os.getloadavg()[1]
     machine = f"{cpus} CPUs ({_cpu_model()}), {memory:.0f} GiB of memory, {platform.system()} {platform.release()}"
-    head = f"""\
-# Benchmarks
-
-What `tests/bench/run --write` measured, beside the collections of PyPI's `ansible`, in one run on one machine.
-
-The cluster is **simulated**: the lab (`virtlab`) on the same machine, sharing its CPUs with what is measured. Its
-answers come at once, so the figures are about what the clients do, not about a network or a real control plane.
-
+    facts = f"""\
 - Date: {datetime.date.today().isoformat()}
 - Machine: {machine}; load average over five minutes at the end: {load:.1f}
 - {versions}"""
-    return "\n\n".join([head, *(report.markdown() for report in reports)]) + "\n"
+    return "\n\n".join([head, facts, *(report.markdown() for report in reports)])
+
+
+def document(before: str, new: str) -> str:
+    """The document with a part that was measured again; the other one stays as it was."""
+    parts = {}
+    for text in (f"\n{before}".split("\n# ")[1:], [new.removeprefix("# ")]):
+        for found in text:
+            parts[found.partition("\n")[0]] = f"# {found.strip()}"
+    ordered = [parts[head] for head in ("Clusters", "KVM hosts") if head in parts]
+    return "\n\n".join([TITLE, *ordered]) + "\n"
 
 
 def _cpu_model() -> str:

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 from figures import Figure, Report
 from manifest import IMAGE, INSTANCETYPE, LABELS, definition
-from stage import Stage, hot_spots
+from programs import hot_spots
+from stage import Stage
 
 TASK = "the fleet is as it should be"
 AT_ONCE = 16

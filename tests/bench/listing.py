@@ -6,7 +6,8 @@ import json
 from functools import partial
 
 from figures import Figure, Report
-from stage import Measured, Stage, best, hot_spots
+from programs import Measured, best, hot_spots
+from stage import Stage
 
 WAYS = {
     "virtstack.core": ("virtstack.core.cluster", "bench.virtstack.yml"),

@@ -6,7 +6,8 @@ from functools import partial
 
 from figures import Figure, Report
 from manifest import of_kubernetes, of_kubevirt, of_virtstack
-from stage import Measured, Stage, best, hot_spots
+from programs import Measured, best, hot_spots
+from stage import Stage
 
 WAYS = {"virtstack.core": of_virtstack, "kubevirt.core": of_kubevirt, "kubernetes.core": of_kubernetes}
 TARGETS = {"kubevirt.core": 1 / 10, "kubernetes.core": 1 / 5}

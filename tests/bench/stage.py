@@ -1,55 +1,25 @@
-"""What a benchmark runs on: a lab of its own, and Ansible's programs with their time, memory and requests measured."""
+"""What a benchmark of the cluster side runs on: a lab of its own."""
 
 from __future__ import annotations
 
 import base64
 import json
-import os
-import pstats
 import ssl
 import subprocess
-import sys
-import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-
-OURS = "virtstack.core"
-LONG = 20.0  # seconds
-
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One run of a program: seconds on the clock and of CPU, peak memory in MiB, requests that reached the lab."""
-
-    seconds: float
-    cpu: float
-    peak: float
-    requests: int
-    output: str
-    kinds: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class TaskTime:
-    """What Ansible itself says of a task."""
-
-    seconds: float
-    changed: bool
+from programs import Programs
 
 
 @dataclass
-class Stage:
+class Stage(Programs):
     """A lab, and the Python environment whose Ansible is measured."""
 
-    work: Path
-    python: Path
     lab_python: Path
 
     def __enter__(self) -> Stage:
@@ -93,78 +63,12 @@ class Stage:
     def namespace(self, name: str) -> None:
         self.ask("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 
-    def has(self, collection: str) -> bool:
-        """Whether a collection is installed beside the Ansible that is measured. Ours is taken from this checkout."""
-        namespace, name = collection.split(".")
-        places = self.python.parent.parent.glob(f"lib*/python3*/site-packages/ansible_collections/{namespace}/{name}")
-        return collection == OURS or any(places)
-
-    def measure(self, program: str, *arguments: str | Path, profile: Path | None = None) -> Measured:
-        """Run one of Ansible's programs. Raises SystemExit with its output when it fails."""
+    def forget(self) -> None:
         self.ask("DELETE", "/virtlab/requests")
-        observer = ["-m", "cProfile", "-o", str(profile)] if profile else []
-        command = [str(self.python), *observer, str(self.python.with_name(program)), *map(str, arguments)]
-        printed = self.work / "output"
-        with printed.open("wb") as output:
-            start = time.perf_counter()
-            process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, env=self._environment(), cwd=self.work
-            )
-            # wait4 tells the memory of this one process.
-            _, status, usage = os.wait4(process.pid, 0)
-            seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-        text = printed.read_text(errors="replace")
-        if process.returncode:
-            raise SystemExit(f"{' '.join(command)} failed:\n{text[-4000:]}")
+
+    def counted(self) -> tuple[int, Mapping[str, int]]:
         told = self.ask("GET", "/virtlab/requests")
-        in_mib = 1024 * 1024 if sys.platform == "darwin" else 1024
-        cpu = usage.ru_utime + usage.ru_stime
-        return Measured(seconds, cpu, usage.ru_maxrss / in_mib, told["total"], text, told["requests"])
+        return told["total"], told["requests"]
 
-    def play(
-        self, name: str, *tasks: Mapping[str, Any], profile: Path | None = None
-    ) -> tuple[dict[str, TaskTime], Measured]:
-        """Run tasks on localhost; the time of each by its name, and the whole run."""
-        path = self.work / f"{name}.yml"
-        path.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": list(tasks)}]))
-        measured = self.measure("ansible-playbook", path, profile=profile)
-        times = {}
-        for line in measured.output.splitlines():
-            if line.startswith("took "):
-                _, seconds, changed, task = line.split(" ", 3)
-                times[task] = TaskTime(float(seconds), changed == "True")
-        return times, measured
-
-    def _environment(self) -> dict[str, str]:
-        """An environment without the user's own settings, in which everything finds the lab."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("K8S_AUTH_", "ANSIBLE_"))}
-        home = self.work / "home"
-        home.mkdir(exist_ok=True)
-        return {
-            **kept,
-            "HOME": str(home),
-            "K8S_AUTH_KUBECONFIG": str(self.kubeconfig),
-            "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH", ""),
-            "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).parent / "callback"),
-            "ANSIBLE_CALLBACKS_ENABLED": "task_seconds",
-            "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
-            "ANSIBLE_LOCALHOST_WARNING": "false",
-            "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
-            "ANSIBLE_NOCOLOR": "true",
-        }
-
-
-def best(measure: Callable[[], Result], seconds: Callable[[Result], float], quick: bool) -> Result:
-    """The better of two runs; one that takes long is not repeated, chance has had its time in it."""
-    first = measure()
-    if quick or seconds(first) > LONG:
-        return first
-    return min(first, measure(), key=seconds)
-
-
-def hot_spots(profile: Path, count: int = 12) -> Sequence[str]:
-    """Where a profiled program's own time went, the largest first: seconds, file and function."""
-    stats = pstats.Stats(str(profile)).stats  # type: ignore[attr-defined]
-    spots = sorted(((entry[2], where) for where, entry in stats.items()), reverse=True)[:count]
-    return [f"{seconds:7.2f} s  {'/'.join(Path(file).parts[-2:])}:{name}" for seconds, (file, _, name) in spots]
+    def variables(self) -> Mapping[str, str]:
+        return {"K8S_AUTH_KUBECONFIG": str(self.kubeconfig)}

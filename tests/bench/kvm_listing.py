@@ -1,0 +1,66 @@
+"""The inventory of a KVM host with two hundred machines, beside this machine and some way off."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+from figures import Figure, Report
+from kvm_stage import KvmStage, domain
+from programs import Measured, best, hot_spots
+
+WAYS = {"virtstack.core": "virtstack.core.kvm", "community.libvirt": "community.libvirt.libvirt"}
+FILES = {"virtstack.core": "bench.kvm.yml", "community.libvirt": "bench.libvirt.yml"}
+RATIO = 1 / 4
+ONE_WAY = 1.0  # milliseconds: a host in another building
+
+
+def bench(stage: KvmStage, quick: bool) -> Report:
+    count = 20 if quick else 200
+    with stage.opened() as host:
+        for number in range(count):
+            host.defineXML(domain(f"vm-{number:03d}"))
+    columns = ["host", "collection", "`ansible-inventory --list`", "of that, Ansible itself", "CPU", "peak memory"]
+    report = Report(f"KVM: inventory of a host with {count} machines", columns)
+    bare = best(partial(stage.measure, "ansible-inventory", "-i", "localhost,", "--list"), _seconds, quick).seconds
+    _row(stage, report, "on this machine", stage.uri, count, bare, quick)
+    with stage.away(ONE_WAY) as uri:
+        _row(stage, report, f"{ONE_WAY:g} ms away", uri, count, bare, quick)
+    report.notes.append(
+        "the way is simulated: a relay on this machine passes everything on late, in both directions. Ansible's own"
+        " time is that of an inventory of one host that stands on the command line"
+    )
+    if report.short:
+        profile = stage.work / "listing.prof"
+        file = stage.work / FILES["virtstack.core"]
+        file.write_text(f"plugin: virtstack.core.kvm\nuris: ['{stage.uri}']\n")
+        stage.measure("ansible-inventory", "-i", file, "--list", "--output", stage.work / "ours.json", profile=profile)
+        report.profile = hot_spots(profile)
+    return report
+
+
+def _seconds(run: Measured) -> float:
+    return run.seconds
+
+
+def _row(stage: KvmStage, report: Report, where: str, uri: str, count: int, bare: float, quick: bool) -> None:
+    spent: dict[str, Measured] = {}
+    for collection, plugin in WAYS.items():
+        if not stage.has(collection):
+            continue
+        file, output = stage.work / FILES[collection], stage.work / f"{collection}.json"
+        place = f"uris: ['{uri}']" if collection == "virtstack.core" else f"uri: '{uri}'"
+        file.write_text(f"plugin: {plugin}\n{place}\n")
+        arguments = ("-i", file, "--list", "--output", output)
+        found = best(partial(stage.measure, "ansible-inventory", *arguments), _seconds, quick)
+        spent[collection] = found
+        listed = len(json.loads(output.read_text())["_meta"]["hostvars"])
+        if listed != count:
+            raise SystemExit(f"{collection} listed {listed} machines of {count}:\n{found.output[-4000:]}")
+        took = [f"{found.seconds:.2f} s", f"{bare:.2f} s", f"{found.cpu:.2f} s", f"{found.peak:.0f} MiB"]
+        report.rows.append([where, collection, *took])
+    ours, theirs = spent["virtstack.core"], spent.get("community.libvirt")
+    ratio = ours.seconds / theirs.seconds if theirs else None
+    report.figures.append(Figure(f"{where}: time, of community.libvirt.libvirt's", ratio, RATIO))
+    beyond = (ours.seconds - bare) / (theirs.seconds - bare) if theirs else None
+    report.figures.append(Figure(f"{where}: time beyond Ansible's own, of community.libvirt.libvirt's", beyond, RATIO))
