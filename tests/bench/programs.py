@@ -68,10 +68,11 @@ class Programs:
         return collection == OURS or any(places)
 
     def measure(self, program: str, *arguments: str | Path, profile: Path | None = None) -> Measured:
-        """Run one of Ansible's programs. Raises SystemExit with its output when it fails."""
+        """Run one of Ansible's programs, or a script by C(python). Raises SystemExit with its output when it fails."""
         self.forget()
         observer = ["-m", "cProfile", "-o", str(profile)] if profile else []
-        command = [str(self.python), *observer, str(self.python.with_name(program)), *map(str, arguments)]
+        programs = [] if program == "python" else [str(self.python.with_name(program))]
+        command = [str(self.python), *observer, *programs, *map(str, arguments)]
         printed = self.work / "output"
         with printed.open("wb") as output:
             start = time.perf_counter()
