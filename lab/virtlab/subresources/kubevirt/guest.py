@@ -36,7 +36,9 @@ def _answer(call: Call, read: Callable[[Object, Inspection], Object]) -> Answer:
         try:
             vmi = _with_agent(call)
             return Answer(200, read(vmi, await call.cluster.guests.inspect(vmi)))
-        except (StatusError, CommandFailed) as error:
+        except StatusError as error:
+            return Answer(500, error.message)
+        except CommandFailed as error:
             return Answer(500, str(error))
 
     return Answer(later=work)
