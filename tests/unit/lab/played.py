@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from virtlab import bootstrap
@@ -13,6 +14,7 @@ from virtlab.catalog import Catalog
 from virtlab.clock import Clock
 from virtlab.cluster import Cluster
 from virtlab.controllers.runtime import Manager
+from virtlab.datapath.volumes import Volumes
 from virtlab.schema.source import open_schemas
 from virtlab.store import Event, Store
 
@@ -29,7 +31,7 @@ OPERATOR = "openshift-cnv"
 class Played:
     """Every write goes through the whole pipeline, so that what controllers write is held against the schemas."""
 
-    def __init__(self, store: Store | None = None) -> None:
+    def __init__(self, store: Store | None = None, *, storage: Path | None = None) -> None:
         load_parts()
         schemas = open_schemas()
         catalog = Catalog(resource for resource in schemas.resources if not resource.custom)
@@ -37,6 +39,8 @@ class Played:
         self.cluster.authorizer = Authorizer(self.cluster.store)
         keys = TokenAuthority(generate_key(), clock=self.cluster.clock)
         self.cluster.authenticator = Authenticator(self.cluster, keys, {})
+        if storage is not None:
+            self.cluster.volumes = Volumes(storage)
         bootstrap.fill(self.cluster)
         self.manager = Manager(self.cluster, controllers(), thorough=True)
         self.manager.subscribe()
