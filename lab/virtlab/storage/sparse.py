@@ -38,10 +38,8 @@ class SparseWriter:
         if self.limit is not None and self.offset + len(data) > self.limit:
             raise self._full()
         try:
-            for start in range(0, len(data), BLOCK):
-                piece = data[start : start + BLOCK]
-                if piece != ZERO[: len(piece)]:
-                    _write_all(self._file, piece, self.offset + start)
+            for start, end in filled(data):
+                _write_all(self._file, memoryview(data)[start:end], self.offset + start)
         except OSError as error:
             raise self._full() if error.errno in (errno.ENOSPC, errno.EDQUOT) else DataProblem(str(error)) from error
         self.offset += len(data)
@@ -62,8 +60,21 @@ class SparseWriter:
             self._file = -1
 
 
-def _write_all(file: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
+def filled(data: bytes) -> Iterator[tuple[int, int]]:
+    """(start, end) of the runs of blocks that are not all zero."""
+    begun = None
+    for start in range(0, len(data), BLOCK):
+        empty = not data[start] and data[start : start + BLOCK] == ZERO[: len(data) - start]
+        if empty and begun is not None:
+            yield begun, start
+            begun = None
+        elif not empty and begun is None:
+            begun = start
+    if begun is not None:
+        yield begun, len(data)
+
+
+def _write_all(file: int, view: memoryview, offset: int) -> None:
     while view:
         done = os.pwrite(file, view, offset)
         view, offset = view[done:], offset + done
@@ -165,10 +176,8 @@ def _copy_extents(reading: int, writing: int, size: int, progress: Progress) -> 
             data = os.pread(reading, min(CHUNK, end - position), position)
             if not data:
                 return
-            for piece in range(0, len(data), BLOCK):
-                block = data[piece : piece + BLOCK]
-                if block != ZERO[: len(block)]:
-                    _write_all(writing, block, position + piece)
+            for first, last in filled(data):
+                _write_all(writing, memoryview(data)[first:last], position + first)
             position += len(data)
             progress(position)
     progress(size)
