@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from virtlab.datapath.jobs import Job
-from virtlab.datapath.volumes import Volumes, disk_size
+from virtlab.datapath.volumes import PREALLOCATION, Volumes, disk_size
 from virtlab.resource import Object
 from virtlab.schema.quantity import parse
 from virtlab.storage.problems import DataProblem
@@ -42,7 +42,8 @@ class ClaimDisks:
         origin = None if path.exists() else self._origin(volumes, claim)
         if origin is None:
             try:
-                volumes.disks.ensure(path, size)
+                preallocate = (claim["metadata"].get("annotations") or {}).get(PREALLOCATION) == "true"
+                volumes.disks.ensure(path, size, preallocate=preallocate)
             except (OSError, DataProblem) as error:
                 raise Unprovided(str(error)) from error
             return True

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from virtlab.controllers.claim_users import ClaimUsers
 from virtlab.controllers.ownership import being_deleted
 from virtlab.controllers.runtime import Controller, Key, Manager
+from virtlab.datapath.copying import still
 from virtlab.datapath.jobs import Job
 from virtlab.resource import Object
 from virtlab.store import Event
@@ -30,6 +32,7 @@ class VolumeSnapshotController(Controller):
 
     def __init__(self, manager: Manager) -> None:
         super().__init__(manager)
+        self._users = ClaimUsers(self, manager)
         self._of_claim = manager.index(
             SNAPSHOTS, lambda snapshot: [f"{snapshot['metadata']['namespace']}/{source_claim(snapshot)}"]
         )
@@ -97,9 +100,11 @@ class VolumeSnapshotController(Controller):
             return None
         metadata = snapshot["metadata"]
         key, size = f"snapshot/{metadata['uid']}", max(1, source.stat().st_size)
+        guests = self._users.guests(metadata["namespace"], claim["metadata"]["name"])
 
         def work(job: Job) -> None:
-            volumes.disks.copy(source, target, progress=lambda done: job.report(done / size))
+            with still(volumes, guests):
+                volumes.disks.copy(source, target, progress=lambda done: job.report(done / size))
 
         found = (metadata["namespace"], metadata["name"])
         job = volumes.jobs.begin(key, work, lambda: self.manager.enqueue(self, found))

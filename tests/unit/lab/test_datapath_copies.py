@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from volumes import CDI, MIB, Object, Volumes, digest, image
+from wire import Api
 
 SNAPSHOT = "/apis/snapshot.kubevirt.io/v1beta1/namespaces/{ns}/virtualmachinesnapshots"
 RESTORE = "/apis/snapshot.kubevirt.io/v1beta1/namespaces/{ns}/virtualmachinerestores"
@@ -178,28 +182,44 @@ def test_a_source_in_use_is_not_copied_until_it_is_free(volumes: Volumes) -> Non
     volumes.phase("copy", "Succeeded")
 
 
-def test_a_lab_that_was_restarted_has_the_bytes_and_none_that_were_half_made(new_lab: Any, tmp_path: Path) -> None:
-    from wire import Api
-
+def test_a_lab_that_was_killed_has_the_bytes_and_none_that_were_half_made(new_lab: Any, tmp_path: Path) -> None:
     labs = new_lab()
     lab = next(labs)
     volumes = Volumes(Api(Path(lab.kubeconfig), "default"), lab.state_dir)
-    volumes.data_volume("disk", {"upload": {}})
-    volumes.phase("disk", "UploadReady")
-    assert volumes.upload("disk", image(tmp_path / "raw")).status == 200
+    raw = image(tmp_path / "raw")
+    for name in ("disk", "half"):
+        volumes.data_volume(name, {"upload": {}})
+        volumes.phase(name, "UploadReady")
+    assert volumes.upload("disk", raw).status == 200
     volumes.phase("disk", "Succeeded")
     was, proxy = digest(volumes.disk("disk")), volumes.get(f"{CDI}/cdiconfigs/config")["status"]["uploadProxyURL"]
-    half = volumes.disk("disk").with_name(".disk.img.tag.part")
-    half.write_bytes(b"half")
     stray = volumes.disk("stray")
     stray.parent.mkdir(parents=True)
     stray.write_bytes(b"of a claim that a crash forgot")
-    lab.command("stop")
+    connection = volumes.proxy()
+    connection.putrequest("POST", "/v1beta1/upload")
+    connection.putheader("Authorization", f"Bearer {volumes.token('half')}")
+    connection.putheader("Content-Length", str(8 * MIB))
+    connection.endheaders(raw.read_bytes()[: 4 * MIB])
+    directory = volumes.disk("half").parent
+    until = time.monotonic() + 30
+    while not (directory.exists() and any(directory.iterdir())) and time.monotonic() < until:
+        time.sleep(0.02)
+    time.sleep(0.5)  # the database is written behind
+    process = os.pidfd_open(int((lab.state_dir / "server.lock").read_text()))
+    signal.pidfd_send_signal(process, signal.SIGKILL)
+    select.select([process], [], [])
+    os.close(process)
+    connection.close()
     lab.command("start", "--quiet")
     assert digest(volumes.disk("disk")) == was
-    assert not half.exists()
+    assert list(directory.iterdir()) == []
     assert not stray.exists()
     assert volumes.get(f"{CDI}/cdiconfigs/config")["status"]["uploadProxyURL"] == proxy
+    assert volumes.phase("half", "UploadReady", "Succeeded")["status"]["phase"] == "UploadReady"
+    assert volumes.upload("half", raw).status == 200
+    volumes.phase("half", "Succeeded")
+    assert digest(volumes.disk("half")) == was
     lab.command("reset")
     assert not volumes.disk("disk").exists()
     next(labs, None)

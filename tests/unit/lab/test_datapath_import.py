@@ -11,6 +11,7 @@ import select
 import shutil
 import signal
 import subprocess
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -242,6 +243,25 @@ def test_a_file_system_gets_room_for_itself(volumes: Volumes, tmp_path: Path) ->
     claim = volumes.get(volumes.claim_path("disk"))
     assert claim["spec"]["resources"]["requests"]["storage"] == "17753668"  # 16 MiB / 0.945
     assert digest(volumes.disk("disk", "lab-file")) == digest(raw)
+
+
+def test_an_archive_is_imported_as_files_and_a_disk_may_be_preallocated(volumes: Volumes, tmp_path: Path) -> None:
+    raw = image(tmp_path / "raw", MIB)
+    with tarfile.open(tmp_path / "in.tar.gz", "w:gz") as tar:
+        tar.add(raw, "in/raw")
+    files = {"/in.tar.gz": (tmp_path / "in.tar.gz").read_bytes(), "/disk": raw.read_bytes()}
+    storage = {"storageClassName": "lab-block", "accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem"}
+    with serving(files=files) as served:
+        http = {"http": {"url": f"{served.url}/in.tar.gz"}}
+        volumes.data_volume("files", http, storage=storage, spec={"contentType": "archive"})
+        full = {"preallocation": True}
+        volumes.data_volume("disk", {"http": {"url": f"{served.url}/disk"}}, "4Mi", spec=full)
+        volumes.data_volume("blank", {"blank": {}}, "4Mi", spec=full)
+        for name in ("files", "disk", "blank"):
+            volumes.phase(name, "Succeeded")
+    assert digest(volumes.disk("files").parent / "in/raw") == digest(raw)
+    for name in ("disk", "blank"):
+        assert volumes.disk(name).stat().st_blocks * 512 >= 4 * MIB
 
 
 def test_an_export_is_imported_into_another_namespace(volumes: Volumes, tmp_path: Path) -> None:

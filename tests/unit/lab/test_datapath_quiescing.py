@@ -149,6 +149,14 @@ def test_a_clone_of_a_disk_in_use_keeps_its_guest_still(played: Played) -> None:
     assert [call.split()[0] for call in guest.calls] == ["freeze", "thaw"]
 
 
+def test_a_volume_snapshot_of_a_disk_in_use_keeps_its_guest_still(played: Played) -> None:
+    guest = machine(played, 1)
+    spec = {"source": {"persistentVolumeClaimName": "disk0"}, "volumeSnapshotClassName": "lab-block-snapclass"}
+    played.create(VOLUME_SNAPSHOTS, "mine", spec, "prod")
+    assert played.get(VOLUME_SNAPSHOTS, "mine", "prod")["status"]["readyToUse"]
+    assert guest.calls == ["freeze prod/vm with 0 snapshots", "thaw prod/vm with 1 snapshots"]
+
+
 def test_who_holds_a_guest_twice_lets_it_go_twice(tmp_path: Path, played: Played) -> None:
     guest = Guest(played)
     volumes = Volumes(tmp_path / "other")

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from virtlab.controllers.cdi.names import PVCS, SNAPSHOTS
-from virtlab.controllers.claims import pod_claims
-from virtlab.controllers.kubevirt.names import VM_NAME
+from virtlab.controllers.claim_users import ClaimUsers
 from virtlab.datapath.copying import copy_still
 from virtlab.datapath.fetch import Access, is_local
 from virtlab.datapath.http_import import HttpSource, import_http
@@ -33,7 +32,7 @@ class Transfers:
 
     def __init__(self, controller: Controller, manager: Manager) -> None:
         self._controller = controller
-        self._users = manager.index("pods", pod_claims)
+        self._users = ClaimUsers(controller, manager)
 
     @property
     def volumes(self) -> Volumes | None:
@@ -79,8 +78,8 @@ class Transfers:
 
     def users(self, source: Object, namespace: str) -> list[str]:
         """The pods that use the claim which is to be cloned, as C(namespace/name)."""
-        key = f"{source.get('namespace') or namespace}/{source['name']}"
-        return [f"{place}/{name}" for _, _, place, name in self._users.paths(key)]
+        place = source.get("namespace") or namespace
+        return ["/".join(pod) for pod in self._users.pods(place, source["name"])]
 
     # Kinds of work
 
@@ -107,13 +106,7 @@ class Transfers:
             path = volumes.disks.snapshot(handle) if handle else None
             return path, []
         claim = self._controller.find(PVCS, place, item["name"])
-        guests = []
-        for _, _, pod_place, pod_name in self._users.paths(f"{place}/{item['name']}"):
-            pod = self._controller.find("pods", pod_place, pod_name)
-            machine = ((pod or {}).get("metadata", {}).get("labels") or {}).get(VM_NAME)
-            if machine:
-                guests.append((pod_place, machine))
-        return (volumes.disk(claim) if claim is not None else None), guests
+        return (volumes.disk(claim) if claim is not None else None), self._users.guests(place, item["name"])
 
     def _access(self, namespace: str, item: Object) -> Access:
         """Raises DataProblem for what is named and not there."""
