@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-SUBJECTS = ("request", "watch", "import", "schedule", "migration", "token")
+SUBJECTS = ("request", "watch", "import", "schedule", "migration", "dump", "token")
 EFFECTS = {"request": ("latency", "code", "drop", "slow"), "token": ("lifetime",)}  # the others have one by themselves
 
 
@@ -27,6 +27,7 @@ class Fault:
     import: imports whose URL or C(namespace/name) matches C(path) fail with C(message).
     schedule: VMs whose C(namespace/name) matches C(path) cannot be scheduled.
     migration: live migrations of VMs whose C(namespace/name) matches C(path) fail at their end with C(message).
+    dump: memory dumps of VMs whose C(namespace/name) matches C(path) fail with C(message).
     token: tokens issued from now on last C(lifetime) seconds.
     """
 
@@ -155,6 +156,11 @@ class Faults:
         if rule is None:
             return None
         return rule.message or "Live migration failed: operation failed: job 'migration out' failed: Unable to write"
+
+    def dump_failure(self, name: str) -> str | None:
+        """Why the memory dump of the VM C(namespace/name) fails; None when it does not."""
+        rule = self._standing("dump", name)
+        return None if rule is None else rule.message or "No space left on device"
 
     def token_lifetime(self) -> int | None:
         """Seconds that tokens issued now last, None for what the request asks."""

@@ -207,7 +207,8 @@ class AttachmentController(Controller):
         ready = carries and is_true(pod or {}, "Ready")
         step = (vmi["metadata"]["uid"], f"mount {volume['name']}")
         mounted = False
-        if ready and status.get("phase") not in (MOUNTED, READY):
+        is_on = status.get("phase") in (MOUNTED, READY) or str(status.get("phase")).startswith("MemoryDump")
+        if ready and not is_on:
             wait = self.remaining(*step, STEP)
             again += [wait] if wait else []
             mounted = not wait

@@ -23,14 +23,14 @@ def volumes_live(old: Object, new: Object, strategy: str = "") -> bool:
     """Can the volumes of C(old) become those of C(new) while the guest runs?"""
     before, after = _by_name(old.get("volumes")), _by_name(new.get("volumes"))
     for name, volume in after.items():
-        if hotpluggable(volume):
+        if hotpluggable(volume) or "memoryDump" in volume:
             continue
         if name not in before:
             return False
         claimed = "dataVolume" in volume or "persistentVolumeClaim" in volume
         if not (claimed and strategy == "Migration") and before[name] != volume:
             return False
-    return all(hotpluggable(volume) for name, volume in before.items() if name not in after)
+    return all(hotpluggable(volume) or "memoryDump" in volume for name, volume in before.items() if name not in after)
 
 
 def disks_live(old: Object, new: Object) -> bool:

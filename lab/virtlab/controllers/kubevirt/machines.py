@@ -21,6 +21,7 @@ from virtlab.controllers.kubevirt.machine_status import (
     run_strategy,
     start_failure,
 )
+from virtlab.controllers.kubevirt.memory_dumps import without_dump
 from virtlab.controllers.kubevirt.names import (
     DATA_VOLUMES,
     FINAL,
@@ -277,6 +278,9 @@ class MachineController(Controller):
                 },
             )
         spec = self.expanded(vm, vm["spec"]["template"]["spec"])
+        dumped = (vm.get("status") or {}).get("memoryDumpRequest")
+        if dumped:
+            spec = without_dump(spec, dumped["claimName"])
         pending = requests(vm)
         paused = bool(pending) and (pending[0].get("data") or {}).get("paused") == "true"
         made = self.create(VMIS, instance_of(vm, spec, revision, self.cluster.clock.stamp(), paused=paused))
