@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from xml.etree.ElementTree import Element
 
 from ..machine.disks import Disk
@@ -23,7 +24,7 @@ from .errors import asking, explained
 from .kept import keep, kept
 from .library import libvirt
 from .platform import Platform
-from .view import view
+from .view import DiskView, view
 from .vm_fleet import Fleet
 from .vm_options import ALWAYS, ONCE, RERUN_ON_FAILURE, Declaration
 from .vm_seed import DISK as SEED_DISK
@@ -47,7 +48,7 @@ class Draft:
     def is_new(self) -> bool:
         return self.before is None
 
-    @property
+    @cached_property
     def changes(self) -> list[str]:
         """Where the domain is to differ from what it is, as paths."""
         return [] if self.before is None else list(differences(self.before, self.desired))
@@ -275,8 +276,7 @@ def sizes(made: Draft, domain: libvirt.virDomain | None) -> dict[str, tuple[str,
         live = known.disk(disk.name)
         if disk.size is None or disk.absent or live is None or disk.name in making:
             continue
-        with asking(f"read disk {disk.name} of {made.declaration.label}"):
-            capacity = int(domain.blockInfo(live.target)[0])
+        capacity = _capacity(domain, live, made.declaration.label)
         wanted = memory_bytes(disk.size)
         if wanted < capacity:
             problems.add(
@@ -286,3 +286,15 @@ def sizes(made: Draft, domain: libvirt.virDomain | None) -> dict[str, tuple[str,
             found[disk.name] = (live.target, wanted)
     problems.refuse()
     return found
+
+
+def _capacity(domain: libvirt.virDomain, disk: DiskView, label: str) -> int:
+    """The bytes of a disk: of its volume where a pool knows it, since asking QEMU takes its time while a guest runs."""
+    if disk.type in ("file", "block") and disk.source:
+        try:
+            return int(domain.connect().storageVolLookupByPath(disk.source).info()[1])
+        except libvirt.libvirtError:
+            # No pool has it.
+            pass
+    with asking(f"read disk {disk.name} of {label}"):
+        return int(domain.blockInfo(disk.target)[0])

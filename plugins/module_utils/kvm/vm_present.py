@@ -22,7 +22,7 @@ from .view import view
 from .vm_draft import Draft, check_whole, draft, sizes, with_making
 from .vm_facts import described
 from .vm_fleet import Fleet, document
-from .vm_live import apply_live, live_xml
+from .vm_live import GUEST_TIME, apply_live, live_xml
 from .vm_options import ALWAYS, HALTED, MANUAL, ONCE, RERUN_ON_FAILURE, Declaration
 from .vm_power import ACTIVE, Waiting, await_guest, call_to_shut_down, shut_down, start, status
 from .vm_seed import write_seed
@@ -55,6 +55,7 @@ class _Plan:
     reasons: list[str]
     power: str | None
     autostart: bool | None
+    was_autostart: bool
 
     @property
     def is_needed(self) -> bool:
@@ -99,7 +100,7 @@ def present(fleet: Fleet, declaration: Declaration, domain: libvirt.virDomain | 
         "notes": plan.draft.notes,
     }
     if policy.check_mode:
-        return _foretold(plan, result, was, _autostart(domain), policy)
+        return _foretold(plan, result, was, policy)
     if not plan.is_needed:
         after = before if before is not None else plan.draft.desired
         if domain is not None:
@@ -112,7 +113,8 @@ def present(fleet: Fleet, declaration: Declaration, domain: libvirt.virDomain | 
     if policy.diff:
         result["diff"] = _diff(plan, after)
     if domain is not None:
-        result["vm"] = described(after, status(domain), _autostart(domain))
+        now, starts = (status(domain), _autostart(domain)) if result["changed"] else (was, plan.was_autostart)
+        result["vm"] = described(after, now, starts)
     return result
 
 
@@ -140,8 +142,9 @@ def _plan(
         # A guest that is started, or shut down, has nothing to be restarted for.
         reasons = []
     wanted = declaration.autostart if declaration.autostart is not None else _wanted_autostart(made, before)
-    autostart = wanted if wanted is not None and wanted != _autostart(domain) else None
-    return _Plan(made, growth, live, changes, reasons, power, autostart)
+    starts = _autostart(domain)
+    autostart = wanted if wanted is not None and wanted != starts else None
+    return _Plan(made, growth, live, changes, reasons, power, autostart, starts)
 
 
 def _wanted_autostart(made: Draft, before: Element | None) -> bool | None:
@@ -170,13 +173,13 @@ def _autostart(domain: libvirt.virDomain | None) -> bool:
         return bool(domain.autostart())
 
 
-def _foretold(plan: _Plan, result: Result, was: str, autostart: bool, policy: Policy) -> Result:
+def _foretold(plan: _Plan, result: Result, was: str, policy: Policy) -> Result:
     if policy.apply == "restart" and plan.reasons:
         result.update(restarted=True, restart_required=False, restart_reasons=[])
     if policy.diff:
         result["diff"] = _diff(plan, plan.draft.desired)
     then = {"start": "running", "stop": "stopped"}.get(plan.power or "", was)
-    wanted = plan.autostart if plan.autostart is not None else autostart
+    wanted = plan.autostart if plan.autostart is not None else plan.was_autostart
     result["vm"] = described(plan.draft.desired, then, wanted)
     return result
 
@@ -213,7 +216,7 @@ def _write(
         write_seed(fleet, made.seed)
     desired = made.desired
     if domain is not None and plan.live is not None:
-        failed = apply_live(fleet.host, domain, plan.changes)
+        failed = apply_live(fleet.host, domain, plan.changes, _guest_time(policy))
         if failed and policy.apply == "live":
             raise Failure(
                 f"{_capital(made.declaration.label)} was changed in part: {' '.join(failed)}", **_public(result)
@@ -237,6 +240,11 @@ def _write(
         reasons += [reason for reason in plan.reasons if reason.startswith("cloud_init")]
         result.update(restart_required=bool(reasons), restart_reasons=reasons)
     return domain, after
+
+
+def _guest_time(policy: Policy) -> float:
+    """Seconds that the guest has to let go of what it loses."""
+    return GUEST_TIME if policy.waiting.timeout is None else min(GUEST_TIME, policy.waiting.timeout)
 
 
 def _public(result: Result) -> Result:
