@@ -12,7 +12,7 @@ from virtlab.storage.problems import Cancelled, DataProblem
 
 log = logging.getLogger(__name__)
 
-THREADS = 4
+THREADS = 8
 
 
 class Job:

@@ -187,6 +187,27 @@ def test_hosts_elsewhere_are_played_and_that_is_said(volumes: Volumes) -> None:
     assert ("ImportPlayed", text) in volumes.events("disk")
     disk = volumes.disk("disk").stat()
     assert (disk.st_size, disk.st_blocks) == (16 * MIB, 0)
+    volumes.data_volume("object", {"s3": {"url": "http://127.0.0.1:9000/bucket/disk"}})
+    volumes.phase("object", "Succeeded")
+    text = "the lab has no s3 to import from: the import is played, and the disk stays blank"
+    assert ("ImportPlayed", text) in volumes.events("object")
+
+
+def test_a_machine_starts_when_what_it_waits_for_was_imported(volumes: Volumes, tmp_path: Path) -> None:
+    """The class waits for the first consumer, which is the machine."""
+    raw = image(tmp_path / "raw")
+    with serving(files={"/disk": raw.read_bytes()}) as served:
+        storage = {"storageClassName": "lab-file", "resources": {"requests": {"storage": "16Mi"}}}
+        http = {"http": {"url": f"{served.url}/disk"}}
+        templates = [{"metadata": {"name": "root"}, "spec": {"source": http, "storage": storage}}]
+        volumes.machine("vm", "root", strategy="Halted", dataVolumeTemplates=templates)
+        volumes.phase("root", "PendingPopulation")
+        assert served.asked == []
+        path = "/apis/kubevirt.io/v1/namespaces/{ns}/virtualmachines/vm"
+        kind = {"Content_Type": "application/merge-patch+json"}
+        assert volumes.api("PATCH", path, {"spec": {"runStrategy": "Always"}}, **kind).status == 200
+        volumes.wait(path, lambda vm: vm.get("status", {}).get("ready"))
+    assert digest(volumes.disk("root", "lab-file"), 8 * MIB) == digest(raw)
 
 
 def test_a_redirect_leads_nowhere_but_to_this_machine(volumes: Volumes) -> None:

@@ -26,7 +26,7 @@ from virtlab.controllers.cdi.names import (
 from virtlab.controllers.cdi.phases import FLOWS, Flow, conditions, flow_of, progress, simplified
 from virtlab.controllers.cdi.probe import http_problem, is_local
 from virtlab.controllers.cdi.rendering import Unrenderable, bind_now, claim_for, claim_spec, inflated, source_kind
-from virtlab.controllers.cdi.transfers import IMPORTS, PLAYED, Transfers
+from virtlab.controllers.cdi.transfers import IMPORTS, Transfers
 from virtlab.controllers.conditions import find_condition, merged
 from virtlab.controllers.ownership import being_deleted, controlled_by, owner_reference
 from virtlab.controllers.runtime import Controller, Key, Manager
@@ -293,9 +293,9 @@ class DataVolumeController(Controller):
         self.forget(uid, now)
         position = names.index(now) + 1
         if position < len(names):
-            host = self._transfers.played_host(source, kind)
-            if host:
-                self.event(data_volume, "ImportPlayed", f"{host} {PLAYED}", component="virtlab")
+            played = self._transfers.played(source, kind)
+            if played:
+                self.event(data_volume, "ImportPlayed", played, component="virtlab")
             self._report(
                 data_volume, names[position], claim, said=("Normal", *self._said(data_volume, source, "running"))
             )

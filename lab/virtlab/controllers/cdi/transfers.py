@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from virtlab.controllers.runtime import Controller, Manager
 
 IMPORTS = ("http", "registry", "s3", "gcs")
-PLAYED = "is not on this machine: the import is played, and the disk stays blank"
 
 
 class Transfers:
@@ -46,12 +45,15 @@ class Transfers:
             return url.startswith("oci-archive:") or is_local(url)
         return (kind == "http" and is_local(url)) or kind in ("pvc", "snapshot")
 
-    def played_host(self, source: Object, kind: str) -> str:
-        """Of an import that is played beside volumes that are real; empty for any other."""
-        if self.volumes is None or kind not in IMPORTS or self.is_real(source, kind):
+    def played(self, source: Object, kind: str) -> str:
+        """What is to be said of an import that is played beside volumes that are real; empty for any other."""
+        if self.volumes is None or kind in ("blank", "upload") or self.is_real(source, kind):
             return ""
-        url: str = (source.get(kind) or {}).get("url") or kind
-        return url.partition("://")[2].partition("/")[0] or url
+        url: str = (source.get(kind) or {}).get("url") or ""
+        host = url.partition("://")[2].partition("/")[0]
+        if kind in ("http", "registry") and host:
+            return f"{host} is not on this machine: the import is played, and the disk stays blank"
+        return f"the lab has no {kind} to import from: the import is played, and the disk stays blank"
 
     def job(self, data_volume: Object, claim: Object, source: Object, kind: str) -> Job | None:
         """The work on the claim, begun unless it was."""
