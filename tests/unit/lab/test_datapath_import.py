@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import json
 import lzma
 import os
 import select
@@ -342,6 +343,25 @@ def test_a_container_disk_becomes_a_file_once(tmp_path: Path) -> None:
     assert disks.path(f"oci:{as_layout(made, tmp_path / 'layout')}") == path
     assert disks.path(f"oci:{tmp_path / 'layout'}", "/disk/disk.img") is not None
     assert disks.path("quay.io/containerdisks/fedora:latest") is None
+
+
+@needs_qemu
+def test_a_guest_boots_over_the_container_disk_of_its_image(tmp_path: Path) -> None:
+    from virtlab.datapath.container_disks import ContainerDisks
+    from virtlab.guests.real import files
+
+    layout = as_layout(container_disk(image(tmp_path / "raw", MIB).read_bytes()), tmp_path / "layout")
+    disks = ContainerDisks(tmp_path / "storage")
+    vmi = {"spec": {"volumes": [{"name": "root", "containerDisk": {"image": f"oci:{layout}"}}]}}
+
+    def disk_of(name: str) -> Path:
+        found = disks.path(name)
+        assert found is not None
+        return found
+
+    root = files.prepare(vmi, tmp_path / "guest", files.Sources({}), disk_of)["root"]
+    told = json.loads(subprocess.run(["qemu-img", "info", "--output=json", root.path], capture_output=True).stdout)
+    assert (told["backing-filename-format"], told["virtual-size"]) == ("raw", MIB)
 
 
 def test_an_import_goes_on_when_the_lab_was_killed_in_its_middle(new_lab: Any, tmp_path: Path) -> None:

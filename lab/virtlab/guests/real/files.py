@@ -12,6 +12,8 @@ from pathlib import Path
 from virtlab.guests.real.devices import DiskFile
 from virtlab.resource import Object
 from virtlab.schema.quantity import parse
+from virtlab.storage.disks import DISK
+from virtlab.storage.problems import DataProblem
 from virtlab.tiny.packages import ImageError, run
 
 LABELS = {"cloudInitNoCloud": "cidata", "cloudInitConfigDrive": "config-2", "sysprep": "unattend"}
@@ -112,7 +114,7 @@ def prepare(
     for volume in vmi["spec"].get("volumes") or ():
         try:
             file = _file(volume, directory, sources, container_disk)
-        except (OSError, ImageError) as error:
+        except (OSError, ImageError, DataProblem) as error:
             raise NoGuest(f"volume {volume['name']}: {error}") from error
         if file is not None:
             found[volume["name"]] = file
@@ -137,7 +139,8 @@ def _file(volume: Object, directory: Path, sources: Sources, container_disk: Cal
         claim = (ephemeral.get("persistentVolumeClaim") or {}).get("claimName", "")
         return _overlay(directory / f"{name}.qcow2", sources.claims[claim], "raw")
     if image := volume.get("containerDisk"):
-        return _overlay(directory / f"{name}.qcow2", container_disk(image["image"]), "qcow2")
+        backing = container_disk(image["image"])
+        return _overlay(directory / f"{name}.qcow2", backing, "raw" if backing.name == DISK else "qcow2")
     if empty := volume.get("emptyDisk"):
         path = directory / f"{name}.img"
         with open(path, "wb") as file:

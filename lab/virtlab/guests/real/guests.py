@@ -306,7 +306,11 @@ class RealGuests:
         return domain.XMLDesc(0), paused
 
     def _container_disk(self, name: str) -> Path:
-        """The tiny guest's disk, whatever the image is called: no registry is asked. Raises ImageError."""
+        """The disk of an image on this machine; of any other the tiny guest's. Raises ImageError or DataProblem."""
+        volumes = self._cluster.volumes
+        found = volumes.container_disks.path(name) if volumes is not None else None
+        if found is not None:
+            return found
         with self._image_lock:
             return image.make(self.directory / ".tiny").disk
 
