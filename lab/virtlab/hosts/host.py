@@ -214,8 +214,9 @@ class Host:
             raise HostError(f"libvirtd of host {self.name} does not start: {done.stderr.strip()}; see {self.log}")
 
     def kill_daemon(self) -> None:
-        """SIGKILL to libvirtd alone; the guests do not notice."""
-        self.exec(["sh", "-c", "kill -9 $(cat /run/libvirtd.pid)"])
+        """SIGKILL to libvirtd alone, and wait until it is gone; the guests do not notice."""
+        gone = "while kill -0 $pid 2>/dev/null; do sleep 0.02; done"
+        self.exec(["sh", "-c", f"pid=$(cat /run/libvirtd.pid); kill -9 $pid; {gone}"])
 
     def crash(self) -> None:
         """As if its power were cut: every process of it dies at once."""
