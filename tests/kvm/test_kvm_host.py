@@ -17,13 +17,16 @@ from typing import Any
 
 import pytest
 import yaml
+from comparing import Calls, assert_same, interpreter
+from documented import examples
 from playing import RECAP, Ansible, Played, executable
-from test_examples import examples
 from virtlab.certificates import Authority
 from virtlab.hosts.fleet import Hosts
 from virtlab.hosts.host import Host
 
 libvirt = pytest.importorskip("libvirt", reason="libvirt-python is not installed")
+
+__all__ = ["interpreter"]
 
 PLAYBOOK = Path(__file__).parent / "kvm_host" / "main.yml"
 
@@ -142,6 +145,17 @@ def test_mistakes_are_named_and_nothing_is_written(own: Host, ansible: Ansible, 
     played = play(own, ansible, playbook)
     assert played.returncode == 0, played.output
     assert {path.name: path.read_text() for path in libvirt_conf.glob("*.conf")} == before
+
+
+def test_both_ways_return_the_same(
+    own: Host, ansible: Ansible, certificates: Path, interpreter: str, tmp_path: Path
+) -> None:
+    calls: Calls = [
+        ("kvm_host", {"packages": False, "qemu_settings": {"max_files": 7}, "users": ["daemon"]}),
+        ("kvm_host", {"packages": False, "tls": True, "daemon_settings": {"max_clients": 3}}),
+        ("kvm_host", {"packages": False, "daemons": "modular"}),
+    ]
+    assert_same(lambda *arguments: play(own, ansible, *arguments), tmp_path, calls, interpreter, "--check", "--diff")
 
 
 def test_the_examples_run_on_a_host(own: Host, ansible: Ansible, tmp_path: Path) -> None:
