@@ -102,6 +102,12 @@ class Watch:
             self._count += 1
             self._news.notify_all()
 
+    def wake(self) -> None:
+        """Make C(until) look again, for what is known from elsewhere."""
+        with self._news:
+            self._count += 1
+            self._news.notify_all()
+
     def until(self, look: Callable[[], T | None], timeout: float, late: Callable[[], str]) -> T:
         """What C(look) finds, as soon as it finds something; it looks at once, after every event, and now and then.
 
