@@ -30,6 +30,9 @@ THERE: Calls = [
     ("kvm_vm", {**MACHINE, "disks": [{"name": "root", "blank": True, "size": "16Mi", "pool": "both"}]}),
     ("kvm_vm_power", {"name": "both-a", "state": "stopped"}),
     ("kvm_vm_info", {"name": "both-a", "xml": True}),
+    ("kvm_vm_migration", {"name": "both-a", "state": "cancelled"}),
+    ("kvm_vm_snapshot", {"vm": "both-a", "name": "one", "description": "First"}),
+    ("kvm_vm_backup", {"vm": "both-a", "name": "one", "directory": "/var/lib/libvirt/both-backup"}),
 ]
 # What is asked for then in check mode: changes, removals, mistakes.
 ASKED: Calls = [
@@ -47,6 +50,13 @@ ASKED: Calls = [
     ("kvm_vm_power", {"name": "both-a", "state": "paused"}),
     ("kvm_vm_power", {"name": "both-none", "state": "started"}),
     ("kvm_vm_info", {"label_selector": "no selector!"}),
+    ("kvm_vm_migration", {"name": "both-a", "target_uri": "qemu+unix:///system?socket=/nowhere"}),
+    ("kvm_vm_migration", {"names": ["both-a"], "target_uri": "test:///default", "compression": ["zstd"]}),
+    ("kvm_vm_snapshot", {"vm": "both-a", "name": "two", "external": True}),
+    ("kvm_vm_snapshot", {"vm": "both-a", "name": "one", "state": "reverted"}),
+    ("kvm_vm_snapshot", {"vm": "both-a", "name": "none", "state": "reverted"}),
+    ("kvm_vm_backup", {"vm": "both-a", "name": "two", "directory": "/var/lib/libvirt/both-backup"}),
+    ("kvm_vm_backup", {"vm": "both-a", "directory": "/var/lib/libvirt/both-backup", "state": "restored"}),
 ]
 
 
