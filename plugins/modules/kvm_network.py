@@ -212,8 +212,8 @@ options:
             default: present
   ips:
     description:
-      - The host's own addresses in the network, IPv4 and IPv6, told apart by O(ips.address). Another address is another
-        item; the one before it goes with O(ips.state=absent), or with O(replace_lists).
+      - The host's own addresses in the network, IPv4 and IPv6, told apart by O(ips[].address). Another address is
+        another item; the one before it goes with O(ips[].state=absent), or with O(replace_lists).
       - libvirt announces itself as a router for each IPv6 address, unless O(mode=isolated).
       - Addresses that are none, outside of their subnet, or given twice are refused, and so is starting a network whose
         addresses another active network has.
@@ -253,8 +253,8 @@ options:
             choices: [present, absent]
             default: present
       reservations:
-        description: Addresses kept for a guest, told apart by O(ips.reservations.mac), else O(ips.reservations.duid),
-          else O(ips.reservations.name).
+        description: Addresses kept for a guest, told apart by O(ips[].reservations[].mac), else
+          O(ips[].reservations[].duid), else O(ips[].reservations[].name).
         type: list
         elements: dict
         suboptions:
@@ -271,7 +271,7 @@ options:
             description: The host name that it gets, and that the DNS server knows.
             type: str
           lease_seconds:
-            description: How long the guest may keep it, as in O(ips.ranges.lease_seconds).
+            description: How long the guest may keep it, as in O(ips[].ranges[].lease_seconds).
             type: int
           state:
             description: Whether there is such a reservation.

@@ -298,8 +298,9 @@ SOURCE = {
         "type": "dict",
         "options": {
             "username": {"type": "str", "required": True},
-            "secret_uuid": {"type": "str"},
-            "secret_usage": {"type": "str"},
+            # They name a secret of libvirt, and are none themselves.
+            "secret_uuid": {"type": "str", "no_log": False},
+            "secret_usage": {"type": "str", "no_log": False},
         },
         "mutually_exclusive": [("secret_uuid", "secret_usage")],
         "required_one_of": [("secret_uuid", "secret_usage")],
