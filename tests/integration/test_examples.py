@@ -32,6 +32,9 @@ IMAGES = {
         "chdir": "{{ playbook_dir }}",
     }
 }
+DISK = {
+    "virtstack.core.data_volume": {"name": "db-root", "namespace": "prod", "blank": True, "size": "16Mi", "wait": True}
+}
 EMPTIED = {"virtstack.core.namespace": {"name": "prod", "state": "absent", "delete_contents": True, "wait": True}}
 # What has to be there before the first example of a module.
 PREPARED: dict[str, list[dict[str, Any]]] = {
@@ -47,6 +50,7 @@ PREPARED: dict[str, list[dict[str, Any]]] = {
     "vm_restore": [NAMESPACE, DATABASE, SNAPSHOT],
     "vm_clone": [NAMESPACE, DATABASE],
     "image_upload": [NAMESPACE, IMAGES],
+    "image_download": [NAMESPACE, DISK],
     "vm_migration": [NAMESPACE, DATABASE],
 }
 

@@ -52,7 +52,7 @@ def read_image(path: str, progress: Callable[[str], None] | None = None, checksu
 
     C(checksum) is an algorithm and a digest, e.g. C(sha256:4e1d...).
     """
-    wanted = _checksum(checksum)
+    wanted = checksum_of(checksum)
     try:
         with open(path, "rb") as file:
             return _read(file, path, wanted, progress or (lambda text: None))
@@ -62,7 +62,8 @@ def read_image(path: str, progress: Callable[[str], None] | None = None, checksu
         raise Refused(f"path: {path} cannot be read: {error.strerror}") from None
 
 
-def _checksum(text: str | None) -> tuple[str, str] | None:
+def checksum_of(text: str | None) -> tuple[str, str] | None:
+    """Algorithm and digest, e.g. of C(sha256:4e1d...). Raises Refused for what is neither."""
     if text is None:
         return None
     algorithm, _colon, digest = text.strip().lower().partition(":")

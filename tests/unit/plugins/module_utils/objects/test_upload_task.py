@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
-import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.client import Client
@@ -21,51 +17,9 @@ from ansible_collections.virtstack.core.plugins.module_utils.objects.upload_targ
 from ansible_collections.virtstack.core.plugins.module_utils.objects.upload_task import upload
 from ansible_collections.virtstack.core.plugins.module_utils.task import Failure, Task
 from ansible_collections.virtstack.core.plugins.modules.image_upload import SPEC
+from forwarder import Forwarder
 
 MEBIBYTE = 1024**2
-
-
-class Forwarder:
-    """A way to a server on this machine that cuts its first connections after some bytes."""
-
-    def __init__(self, target: str, cuts: int, after: int, address: str = "127.0.0.1") -> None:
-        parts = urlsplit(target)
-        self._target = (parts.hostname, parts.port)
-        self._cuts, self._after = cuts, after
-        self._listener = socket.create_server((address, 0))
-        self.url = f"https://{address}:{self._listener.getsockname()[1]}"
-        self.connections = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _address = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            left = self._after if self.connections <= self._cuts else None
-            far = socket.create_connection(self._target)
-            threading.Thread(target=self._pump, args=(far, near, None), daemon=True).start()
-            threading.Thread(target=self._pump, args=(near, far, left), daemon=True).start()
-
-    def _pump(self, source: socket.socket, sink: socket.socket, left: int | None) -> None:
-        try:
-            while data := source.recv(65536):
-                sink.sendall(data if left is None else data[: max(left, 0)])
-                if left is not None:
-                    left -= len(data)
-                    if left <= 0:
-                        break
-        except OSError:
-            pass
-        for end in (source, sink):
-            # Both directions end, also for who is reading.
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture

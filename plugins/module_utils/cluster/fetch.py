@@ -1,0 +1,276 @@
+# Copyright (c) 2026 The virtstack.core founders
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A file from an HTTPS server: in pieces, gone on with where it was cut off, sparse, and under its name only whole.
+
+While it is fetched it lies beside its target as C(.NAME.part), with what tells whether it can be gone on with in
+C(.NAME.part.json).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import http.client
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ..task import Failure
+from .endpoint import PIECE, Broken, Endpoint, Pace
+
+# Zeros of this length, and at such places, become holes.
+_BLOCK = 65536
+_ZEROS = bytes(_BLOCK)
+_ATTEMPTS = 5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
+_LATER = frozenset({429, 502, 503, 504})
+IF_EXISTS = ("refuse", "keep", "replace")
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What lies at C(path) now: its bytes, its checksum, and whether it was fetched."""
+
+    path: str
+    size: int
+    sha256: str
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a file is to be. C(checksum) is an algorithm and a digest, C(if_exists) what becomes of one there."""
+
+    path: Path
+    if_exists: str = "refuse"
+    checksum: tuple[str, str] | None = None
+
+    @property
+    def part(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.part")
+
+    @property
+    def notes(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.part.json")
+
+    def present(self) -> Fetched | None:
+        """What is there already, if it stays. Raises Failure where it may not be touched, or nothing can be put."""
+        path = self.path
+        if not path.parent.is_dir():
+            raise Failure(f"There is no directory {path.parent} to put {path.name} into. Make it first.")
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            if path.is_symlink():
+                raise Failure(f"{path} is a link to nowhere. Remove it first.") from None
+            return None
+        if stat.S_ISDIR(status.st_mode):
+            raise Failure(f"{path} is a directory. Give the path of the file to write.")
+        if not stat.S_ISREG(status.st_mode):
+            raise Failure(f"{path} is no regular file, and is not written to.")
+        if self.checksum is not None:
+            digests = digests_of(path, self.checksum[0])
+            if digests[self.checksum[0]] == self.checksum[1]:
+                return Fetched(str(path), status.st_size, digests["sha256"], False)
+        if self.if_exists == "replace":
+            return None
+        if self.checksum is not None:
+            raise Failure(
+                f"{path} exists, and its {self.checksum[0]} is not the one wanted. Nothing was fetched. Remove it, or"
+                " set if_exists: replace."
+            )
+        if self.if_exists == "keep":
+            return Fetched(str(path), status.st_size, digests_of(path)["sha256"], False)
+        raise Failure(
+            f"{path} exists. Nothing was fetched. Remove it, or set if_exists: replace to fetch it anew, or keep to"
+            " leave it as it is."
+        )
+
+
+def digests_of(path: Path, *algorithms: str) -> dict[str, str]:
+    """Checksums of a file by their algorithm, SHA-256 among them."""
+    found = {name: hashlib.new(name) for name in {"sha256", *algorithms}}
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            for digest in found.values():
+                digest.update(piece)
+    return {name: digest.hexdigest() for name, digest in found.items()}
+
+
+@dataclass
+class Fetch:
+    """One file of a server. C(headers) are made for each attempt, since a token may have to be read again.
+
+    C(identity) says what it is wherever it is served, so that another run knows what it can go on with.
+    """
+
+    endpoint: Endpoint
+    path: str
+    identity: str
+    headers: Callable[[], Mapping[str, str]]
+    target: Target
+    timeout: float
+    tell: Callable[[str], None]
+
+    def run(self) -> Fetched:
+        """Fetch it and put it under its name. Raises Failure; what was fetched until then is gone on with next time."""
+        deadline = time.monotonic() + self.timeout
+        pause, attempts = _FIRST_PAUSE, 0
+        while True:
+            began = time.monotonic()
+            before = self._have()
+            try:
+                attempts += 1
+                self._attempt()
+                return self._finish()
+            except Broken as broken:
+                problem: Failure = broken
+                if self._have() > before:
+                    # It goes on, so that it may break again.
+                    attempts = 1
+            except _Later as later:
+                problem = later
+                attempts -= 1
+            except OSError as error:
+                raise self._unwritable(error) from error
+            deadline += time.monotonic() - began
+            if attempts >= _ATTEMPTS or time.monotonic() + pause > deadline:
+                raise Failure(f"{problem.message} {self.target.path} was not written; the next run goes on with it.")
+            self.tell(f"{problem.message} Going on.")
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _have(self) -> int:
+        try:
+            return self.target.part.stat().st_size
+        except OSError:
+            return 0
+
+    def _unwritable(self, error: OSError) -> Failure:
+        if error.errno == errno.ENOSPC:
+            self._discard()
+            return Failure(
+                f"There is no space left for {self.target.path}. What was fetched of it is removed again. Make room, or"
+                " choose another directory."
+            )
+        return Failure(f"{self.target.path} cannot be written: {error.strerror or error}.")
+
+    def _discard(self) -> None:
+        for path in (self.target.part, self.target.notes):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def _attempt(self) -> None:
+        """One request, for what is missing where the server can tell that it is of the same content."""
+        have, validator = self._resumable()
+        asked = dict(self.headers())
+        if have:
+            asked |= {"Range": f"bytes={have}-", "If-Range": validator}
+        with self.endpoint.open(self.path, asked) as response:
+            if response.status == 416:
+                self._discard()
+                raise Broken(f"{self.endpoint.what} has another content now.")
+            if response.status not in (200, 206):
+                self._refuse(response)
+            begin = have if response.status == 206 else 0
+            self._note(response)
+            length = response.getheader("Content-Length")
+            total = begin + int(length) if length is not None else None
+            with self._opened(begin) as file:
+                self._pour(response, file, begin, total)
+
+    def _opened(self, begin: int) -> BinaryIO:
+        # Nobody else may read an image that may hold secrets; the umask decides again when it has its name.
+        descriptor = os.open(self.target.part, os.O_RDWR | os.O_CREAT, 0o600)
+        file = os.fdopen(descriptor, "r+b")
+        file.truncate(begin)
+        file.seek(begin)
+        return file
+
+    def _pour(self, response: http.client.HTTPResponse, file: BinaryIO, begin: int, total: int | None) -> None:
+        pace = Pace(total, "fetched", self.tell)
+        done = begin
+        try:
+            for piece in self.endpoint.pieces(response):
+                _write(file, piece)
+                done += len(piece)
+                pace(done)
+        finally:
+            # A hole at the end is not part of the file before this.
+            file.truncate(file.tell())
+        if total is not None and done < total:
+            raise Broken(f"{self.endpoint.what} ended {total - done} bytes too early.")
+
+    def _resumable(self) -> tuple[int, str]:
+        """The bytes that are there, and by what the server knows that they are of the same content."""
+        try:
+            notes = json.loads(self.target.notes.read_text())
+            validator = str(notes.get("validator") or "")
+            if notes.get("identity") == self.identity and validator:
+                return self._have(), validator
+        except (OSError, ValueError, AttributeError):
+            pass
+        return 0, ""
+
+    def _note(self, response: http.client.HTTPResponse) -> None:
+        tag = response.getheader("ETag") or ""
+        validator = tag if tag and not tag.startswith("W/") else response.getheader("Last-Modified") or ""
+        if response.getheader("Accept-Ranges") != "bytes" and response.status != 206:
+            validator = ""
+        notes = {"validator": validator, "identity": self.identity}
+        self.target.notes.write_text(json.dumps(notes))
+
+    def _refuse(self, response: http.client.HTTPResponse) -> None:
+        text = response.read(4096).decode(errors="replace").strip()
+        said = f"it answered {response.status}" + (f" ({text})" if text else "")
+        message = f"{self.endpoint.what} does not give {self.path.rpartition('/')[2]}: {said}."
+        if response.status in _LATER:
+            raise _Later(message)
+        if response.status in (401, 403):
+            message += " The token of the export is not accepted, or has expired."
+        raise Failure(message)
+
+    def _finish(self) -> Fetched:
+        """Compare the checksum and give the file its name."""
+        target = self.target
+        wanted = target.checksum
+        digests = digests_of(target.part, *([wanted[0]] if wanted else []))
+        if wanted is not None and digests[wanted[0]] != wanted[1]:
+            self._discard()
+            raise Failure(
+                f"What was fetched for {target.path} has {wanted[0]}:{digests[wanted[0]]}, not {wanted[1]}. It was"
+                " removed again, and nothing else was touched."
+            )
+        with target.part.open("rb") as file:
+            os.fsync(file.fileno())
+            size = os.fstat(file.fileno()).st_size
+        os.replace(target.part, target.path)
+        with contextlib.suppress(OSError):
+            target.notes.unlink()
+        return Fetched(str(target.path), size, digests["sha256"], True)
+
+
+class _Later(Failure):
+    """The server says that it cannot answer yet."""
+
+
+def _write(file: BinaryIO, piece: bytes) -> None:
+    """Write a piece; blocks of zeros are left out."""
+    view, place = memoryview(piece), 0
+    # Up to the next block's beginning, then block by block.
+    step = _BLOCK - file.tell() % _BLOCK
+    while place < len(view):
+        block = view[place : place + step]
+        if len(block) == _BLOCK and block == _ZEROS:
+            file.seek(_BLOCK, os.SEEK_CUR)
+        else:
+            file.write(block)
+        place += len(block)
+        step = _BLOCK
