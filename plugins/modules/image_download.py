@@ -26,9 +26,8 @@ attributes:
     description: Target and source are looked at; nothing is made and nothing is fetched.
   diff_mode:
     support: full
-    description: Shows whether the file was there.
+    description: Shows the checksum of the file before and after.
 seealso:
-  - module: virtstack.core.vm_export
   - module: virtstack.core.image_upload
 options:
   path:
@@ -107,7 +106,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-path:
+file:
   description: Path of the file.
   returned: success
   type: str

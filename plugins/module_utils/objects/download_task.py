@@ -13,7 +13,7 @@ from typing import Any
 from ..cluster.client import Client
 from ..cluster.declare import remove
 from ..cluster.errors import ClusterError
-from ..cluster.fetch import Fetch, Fetched, Target
+from ..cluster.fetch import Fetch, Fetched, Target, digests_of
 from ..cluster.resource import Object
 from ..cluster.wait import wait
 from ..machine.image_file import checksum_of
@@ -34,15 +34,17 @@ def download(client: Client, task: Task) -> Result:
         raise Failure(" ".join(f"{problem}." for problem in refused.problems)) from refused
     target = Target(Path(params["path"]), params["if_exists"], checksum)
     present = target.present()
+    there = task.diff and target.path.exists()
+    before = {"path": str(target.path), "sha256": digests_of(target.path)["sha256"]} if there else {}
     if present is not None:
-        return _result(task, present)
+        return _result(task, present, before)
     course = exports.course(client)
     if params["export"] is None:
         warning = exports.refuse_unready_source(client, params, task.check_mode)
         if warning:
             task.warn(warning)
     if task.check_mode:
-        return _result(task, Fetched(str(target.path), 0, "", True))
+        return _result(task, Fetched(str(target.path), 0, "", True), before)
     export, is_ours = _export(client, task, course)
     try:
         ready = _await(client, task, course, export)
@@ -50,21 +52,22 @@ def download(client: Client, task: Task) -> Result:
     finally:
         if is_ours and not params["keep_export"]:
             _drop(client, task, course, export)
-    return _result(task, found)
+    return _result(task, found, before)
 
 
-def _result(task: Task, found: Fetched) -> Result:
+def _result(task: Task, found: Fetched, before: Mapping[str, str]) -> Result:
     known = bool(found.sha256)
     result: Result = {
         "changed": found.changed,
-        "path": found.path,
+        # With the name path, Ansible would add what it sees of the file, only where a process of its own runs.
+        "file": found.path,
         "size": found.size if known else None,
         "sha256": found.sha256 or None,
         "format": task.params["format"],
     }
     if task.diff:
-        before = {"path": found.path, "state": "absent" if found.changed else "file"}
-        result["diff"] = {"before": before, "after": {"path": found.path, "state": "file"}}
+        after = {"path": found.path, "sha256": found.sha256 or "to be fetched"}
+        result["diff"] = {"before": before if found.changed else after, "after": after}
     return result
 
 
