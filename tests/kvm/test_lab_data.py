@@ -67,7 +67,7 @@ def playbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-def test_a_snapshot_of_a_running_guest_brings_its_bytes_back(
+def test_a_snapshot_of_a_running_guest_brings_its_bytes_back_after_its_disk_grew(
     lab: Lab, ansible: Ansible, playbook: Path, tmp_path: Path
 ) -> None:
     tiny = image.make(tmp_path)
@@ -82,6 +82,9 @@ def test_a_snapshot_of_a_running_guest_brings_its_bytes_back(
     )
     assert taken["status"]["indications"] == ["Online", "GuestAgent"]
     assert in_guest(lab, "kept", WRITE.format(word="after")).split()[0] != was  # it goes on, and writes
+    claim = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims/data"
+    lab.ask("PATCH", claim, {"spec": {"resources": {"requests": {"storage": "8Mi"}}}}, MERGE)
+    until(lambda: in_guest(lab, "kept", "cat /sys/block/vdb/size").strip() == str((8 << 20) // 512), "a larger disk")
     halted(lab, "kept")
     created(lab, RESTORES, "VirtualMachineRestore", "r", {"target": source, "virtualMachineSnapshotName": "s"})
     until(lambda: seen(lab, f"{RESTORES}/r").get("status", {}).get("complete"), "a restore")

@@ -13,6 +13,7 @@ from virtlab.storage.problems import DataProblem
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from virtlab.controllers.claim_users import ClaimUsers
     from virtlab.controllers.runtime import Controller
 
 PVCS = "persistentvolumeclaims"
@@ -26,8 +27,8 @@ class Unprovided(Exception):
 class ClaimDisks:
     """Does for the claim controller what a CSI driver does; nothing where volumes are played."""
 
-    def __init__(self, controller: Controller) -> None:
-        self._controller = controller
+    def __init__(self, controller: Controller, users: ClaimUsers) -> None:
+        self._controller, self._users = controller, users
 
     @property
     def volumes(self) -> Volumes | None:
@@ -78,10 +79,31 @@ class ClaimDisks:
         return path if path is not None and path.exists() else None
 
     def grow(self, claim: Object, want: str) -> None:
-        """The claim's volume is to have the size C(want)."""
-        if self.volumes is not None:
-            size = disk_size(self._controller.cluster, claim, int(parse(want)))
-            self.volumes.disks.ensure(self.volumes.disk(claim), size)
+        """The claim's volume is to have the size C(want); guests that run with it are told."""
+        volumes = self.volumes
+        if volumes is None:
+            return
+        path, size = volumes.disk(claim), disk_size(self._controller.cluster, claim, int(parse(want)))
+        volumes.disks.ensure(path, size)
+        metadata, quiescer = claim["metadata"], volumes.quiescer
+        guests = self._users.guests(metadata["namespace"], metadata["name"])
+        if not guests:
+            return
+        key = f"grow/{metadata['uid']}"
+
+        def work(job: Job) -> None:
+            for guest in guests:
+                quiescer.grown(*guest, path, size)
+
+        def told() -> None:
+            job = volumes.jobs.find(key)
+            volumes.jobs.drop(key)
+            if job is not None and job.problem is not None:
+                text = str(job.problem)
+                self._controller.event(claim, "FileSystemResizeFailed", text, warning=True, component="kubelet")
+
+        if volumes.jobs.begin(key, work, told).over:
+            told()
 
     def release(self, claim: Object, retained: str = "") -> None:
         """The claim is gone, and its disk with it, unless a volume of that name retains it."""

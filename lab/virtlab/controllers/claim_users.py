@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtlab.controllers.claims import pod_claims
 from virtlab.controllers.kubevirt.names import VM_NAME
+from virtlab.resource import Object
 
 if TYPE_CHECKING:
     from virtlab.controllers.runtime import Controller, Manager
+
+
+def claim_names(pod: Object) -> list[str]:
+    """The claims that a pod mounts."""
+    return [
+        volume["persistentVolumeClaim"]["claimName"]
+        for volume in pod.get("spec", {}).get("volumes") or ()
+        if volume.get("persistentVolumeClaim")
+    ]
+
+
+def pod_claims(pod: Object) -> list[str]:
+    """The claims of a pod that is not over yet, as C(namespace/name)."""
+    if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        return []
+    return [f"{pod['metadata'].get('namespace')}/{name}" for name in claim_names(pod)]
 
 
 class ClaimUsers:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from virtlab.controllers.claim_disks import ClaimDisks, Unprovided
+from virtlab.controllers.claim_users import ClaimUsers, claim_names
 from virtlab.controllers.ownership import being_deleted
 from virtlab.controllers.runtime import Controller, Key, Manager
 from virtlab.resource import Object
@@ -24,22 +25,6 @@ EXPAND = 2.0
 RETRY = 10.0  # real seconds
 BIND_IMMEDIATE = "cdi.kubevirt.io/storage.bind.immediate.requested"
 UPLOAD_TARGET = "cdi.kubevirt.io/storage.upload.target"
-
-
-def claim_names(pod: Object) -> list[str]:
-    """The claims that a pod mounts."""
-    return [
-        volume["persistentVolumeClaim"]["claimName"]
-        for volume in pod.get("spec", {}).get("volumes") or ()
-        if volume.get("persistentVolumeClaim")
-    ]
-
-
-def pod_claims(pod: Object) -> list[str]:
-    """The claims of a pod that is not over yet, as C(namespace/name)."""
-    if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-        return []
-    return [f"{pod['metadata'].get('namespace')}/{name}" for name in claim_names(pod)]
 
 
 def waits_for_population(claim: Object) -> bool:
@@ -63,8 +48,8 @@ class ClaimController(Controller):
 
     def __init__(self, manager: Manager) -> None:
         super().__init__(manager)
-        self._users = manager.index("pods", pod_claims)
-        self._disks = ClaimDisks(self)
+        self._users = ClaimUsers(self, manager)
+        self._disks = ClaimDisks(self, self._users)
         self._by_class = manager.index(PVCS, lambda claim: [claim["spec"].get("storageClassName") or ""])
 
     def keys(self, event: Event) -> Iterable[Key]:
@@ -93,7 +78,7 @@ class ClaimController(Controller):
             return None
         if being_deleted(claim):
             finalizers = claim["metadata"].get("finalizers") or ()
-            if PROTECTION in finalizers and not self._users.count(f"{namespace}/{name}"):
+            if PROTECTION in finalizers and not self._users.pods(namespace, name):
                 self.drop_finalizer(PVCS, claim, PROTECTION)
             return None
         phase = (claim.get("status") or {}).get("phase")

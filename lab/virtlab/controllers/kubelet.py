@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 from zlib import crc32
 
-from virtlab.controllers.claims import claim_names
+from virtlab.controllers.claim_users import claim_names
 from virtlab.controllers.conditions import condition, merged
 from virtlab.controllers.ownership import being_deleted
 from virtlab.controllers.runtime import Controller, Key, Manager

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from virtlab.controllers import direct
-from virtlab.controllers.claims import SELECTED_NODE, claim_names
+from virtlab.controllers.claim_users import claim_names
+from virtlab.controllers.claims import SELECTED_NODE
 from virtlab.controllers.conditions import condition, with_condition
 from virtlab.controllers.ownership import being_deleted
 from virtlab.controllers.runtime import Controller, Key, Manager

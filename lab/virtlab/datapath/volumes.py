@@ -22,7 +22,7 @@ PREALLOCATION = "cdi.kubevirt.io/storage.preallocation.requested"
 
 
 class Quiescer(Protocol):
-    """Keeps the disks of a running guest still while they are copied. Both may take seconds: call them in a job."""
+    """What is done to a running guest for its disks' sake. It may take seconds: call it in a job."""
 
     def freeze(self, namespace: str, name: str) -> bool:
         """The guest writes nothing to its disks afterwards; whether its agent froze the file systems for that."""
@@ -32,9 +32,16 @@ class Quiescer(Protocol):
         """The guest goes on. No error when it was not frozen."""
         ...
 
+    def grown(self, namespace: str, name: str, disk: Path, size: int) -> None:
+        """One of the guest's disks is C(size) bytes long now, and it sees that. Raises DataProblem."""
+        ...
+
 
 class Simulated:
     """For guests that are played: there is nothing to keep still."""
+
+    def grown(self, namespace: str, name: str, disk: Path, size: int) -> None:
+        return None
 
     def freeze(self, namespace: str, name: str) -> bool:
         return True

@@ -41,6 +41,11 @@ class Guest:
     def thaw(self, namespace: str, name: str) -> None:
         self.calls.append(f"thaw {namespace}/{name} with {self.snapshots()} snapshots")
 
+    def grown(self, namespace: str, name: str, disk: Path, size: int) -> None:
+        if self.broken:
+            raise DataProblem("the guest does not see that its disk grew")
+        self.calls.append(f"grown {namespace}/{name} {disk.parent.name} to {size}, file of {disk.stat().st_size}")
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Played:
@@ -155,6 +160,18 @@ def test_a_volume_snapshot_of_a_disk_in_use_keeps_its_guest_still(played: Played
     played.create(VOLUME_SNAPSHOTS, "mine", spec, "prod")
     assert played.get(VOLUME_SNAPSHOTS, "mine", "prod")["status"]["readyToUse"]
     assert guest.calls == ["freeze prod/vm with 0 snapshots", "thaw prod/vm with 1 snapshots"]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_running_guest_is_told_that_its_disk_grew(played: Played, broken: bool) -> None:
+    guest = machine(played, 1)
+    guest.broken = broken
+    wanted = {"spec": {"resources": {"requests": {"storage": "2Mi"}}}}
+    played.patch("persistentvolumeclaims", "disk0", "prod", wanted)
+    if not broken:
+        assert guest.calls == [f"grown prod/vm disk0 to {2 << 20}, file of {2 << 20}"]
+    told = ("FileSystemResizeFailed", "the guest does not see that its disk grew")
+    assert (told in played.events("prod", "disk0")) == broken
 
 
 def test_who_holds_a_guest_twice_lets_it_go_twice(tmp_path: Path, played: Played) -> None:

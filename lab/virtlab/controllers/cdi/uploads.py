@@ -18,7 +18,7 @@ from virtlab.controllers.cdi.names import (
 )
 from virtlab.controllers.cdi.phases import simplified
 from virtlab.controllers.cdi.rendering import fills_by_upload
-from virtlab.controllers.claims import pod_claims
+from virtlab.controllers.claim_users import pod_claims
 from virtlab.controllers.ownership import being_deleted
 from virtlab.controllers.runtime import Controller, Key, Manager
 from virtlab.resource import Object

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from virtlab.admission.hyperconverged import seconds
 from virtlab.clock import parse_stamp
-from virtlab.controllers.claims import pod_claims
+from virtlab.controllers.claim_users import pod_claims
 from virtlab.controllers.conditions import condition, merged
 from virtlab.controllers.kubevirt.export_sources import DATA_VOLUMES, Source, source_of
 from virtlab.controllers.kubevirt.names import PVCS, VMIS, VMS
