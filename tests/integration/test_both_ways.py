@@ -47,6 +47,7 @@ THERE: Calls = [
     ("vm_disk", {"vm": "db", "namespace": NAMESPACE, "name": "data", "blank": True, "size": "1Gi"}),
     ("vm_interface", {"vm": "db", "namespace": NAMESPACE, "name": "lan", "network": "lan"}),
     ("vm_guest_info", {"name": "db", "namespace": NAMESPACE}),
+    ("vm_memory_dump", {"name": "db", "namespace": NAMESPACE, "state": "absent"}),
 ]
 # What is asked for then in check mode: changes, removals, mistakes.
 ASKED: Calls = [
@@ -102,6 +103,7 @@ ASKED: Calls = [
     ("vm_interface", {"vm": "db", "namespace": NAMESPACE, "name": "lan", "state": "absent"}),
     ("vm_interface", {"vm": "db", "namespace": NAMESPACE, "name": "more", "network": "nowhere"}),
     ("vm_guest_info", {"label_selector": "!none", "namespace": NAMESPACE, "gather": ["os"]}),
+    ("vm_memory_dump", {"name": "db", "namespace": NAMESPACE, "claim": "memory", "create": True}),
 ]
 
 

@@ -51,6 +51,7 @@ PREPARED: dict[str, list[dict[str, Any]]] = {
     "vm_clone": [NAMESPACE, DATABASE],
     "image_upload": [NAMESPACE, IMAGES],
     "image_download": [NAMESPACE, DISK],
+    "vm_memory_dump": [NAMESPACE, DATABASE],
     "vm_migration": [NAMESPACE, DATABASE],
 }
 

@@ -186,3 +186,12 @@ def test_a_restore_to_a_running_machine_waits_for_it_to_stop(played: Played) -> 
     assert waiting.startswith("Waiting for target VM to be powered off.")
     played.patch(VMS, "busy", "prod", {"spec": {"runStrategy": "Halted"}})
     assert played.get(restores, "b", "prod")["status"]["complete"]
+
+
+def test_a_claim_without_a_storage_class_gets_the_default_one(played: Played) -> None:
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    made = played.create("persistentvolumeclaims", "plain", claim, "prod")
+    assert made["spec"]["storageClassName"] == "lab-block"
+    assert played.get("persistentvolumeclaims", "plain", "prod")["status"]["phase"] == "Bound"
+    empty = played.create("persistentvolumeclaims", "none", {**claim, "storageClassName": ""}, "prod")
+    assert empty["spec"]["storageClassName"] == ""
