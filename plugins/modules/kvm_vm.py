@@ -54,7 +54,7 @@ options:
     default: present
   name:
     description:
-      - Name of the machine, of lower-case letters, digits, V(-) and V(.), at most 253 long.
+      - Name of the machine, of letters, digits, V(.), V(_), V(+) and V(-), at most 200 long.
       - Required, here or in O(xml), unless O(vms) is given.
     type: str
   vms:

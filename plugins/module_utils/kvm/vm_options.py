@@ -9,12 +9,12 @@ what a KVM host offers instead.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from ..machine import names
 from ..machine.description import CLUSTER_ONLY, Machine, read_machine
 from ..machine.options import MACHINE_OPTIONS, Option
 from ..machine.refusal import Problems, Refused
@@ -32,6 +32,7 @@ ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64", "s390x": "s390x"}
 WAITS = ("running", "agent", "address")
 
 _ANY: Option = {"type": "raw"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 # Options of C(vm) that a KVM host has no meaning for, and what it offers instead.
 ONLY_A_CLUSTER = {
     "namespace": "leave it out; a host has no namespaces",
@@ -102,7 +103,7 @@ def read_declaration(options: Mapping[str, Any]) -> Declaration:
     elif inside and inside != name:
         problems.add(f'name: is "{name}", but that in xml is "{inside}"; give it once')
     else:
-        problems.take(lambda: names.machine_name(name))
+        problems.take(lambda: _check_name(str(name)))
     firmware = options.get("firmware") or {}
     if firmware.get("persistent") is False:
         problems.add("firmware.persistent: a KVM host always keeps EFI variables and the state of a TPM; leave it out")
@@ -124,6 +125,15 @@ def read_declaration(options: Mapping[str, Any]) -> Declaration:
         architecture=ARCHITECTURES.get(options.get("architecture") or ""),
         xml=xml,
     )
+
+
+def _check_name(name: str) -> None:
+    """Names of machines that were made elsewhere are taken, too; it names files on the host."""
+    if not _NAME.fullmatch(name):
+        raise Refused(
+            f'name: "{name}" is no name for a machine; use at most 200 letters, digits, ".", "_", "+" and "-", with a'
+            " letter or digit in front"
+        )
 
 
 def _xml(text: str | None) -> Element | None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -65,10 +66,15 @@ def plan_seed(
     found = fleet.pool(place, label)
     if not found.is_local:
         raise Refused(f"{label}: a seed cannot be made in a pool of type {found.type}; have a pool {DEFAULT_POOL}")
-    content = seed_image(wanted or CloudInit(), uuid, hostname or machine)
+    content = seed_image(wanted or CloudInit(), uuid, hostname or _as_hostname(machine))
     volume = fleet.host.volume(found.pool, name)
     differs = volume is None or _content(fleet, volume, len(content)) != content
     return Seed(found, name, content, volume, differs)
+
+
+def _as_hostname(machine: str) -> str:
+    """The name of a machine as one that a host can have."""
+    return re.sub(r"[^a-z0-9.-]+", "-", machine.lower()).strip("-.")
 
 
 def _content(fleet: Fleet, volume: libvirt.virStorageVol, length: int) -> bytes | None:

@@ -22,6 +22,8 @@ from .vm_power import Waiting
 from .vm_present import Policy, present
 
 _SPELLED_OUT = 10
+# So many machines are written at a time; so many where most of them only wait for their guests.
+_WRITES, _AT_ONCE = 5, 50
 _ITEM = ArgumentSpecValidator({"name": {"type": "str"}, "namespace": {"type": "raw"}, **KVM_VM_OPTIONS})
 _INHERITED = ("namespace", *KVM_VM_OPTIONS)
 
@@ -49,7 +51,7 @@ def declare_vms(host: Host, task: Task) -> Result:
         outcome: Result | Failure = _attempt(lambda: _act(fleet, task, item, found.get(item.name)))
         return outcome
 
-    outcomes = host.in_parallel(one, read)
+    outcomes = host.in_parallel(one, read, _AT_ONCE if params["wait"] else _WRITES)
     for name, outcome in zip(names, outcomes, strict=True):
         if isinstance(outcome, dict):
             _warn(task, outcome, f"{name}: ")

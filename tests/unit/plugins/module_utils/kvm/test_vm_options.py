@@ -36,7 +36,7 @@ def test_the_name_may_stand_in_the_xml() -> None:
     ("options", "told"),
     [
         ({}, "name: is missing"),
-        ({"name": "No_Name"}, "is no name"),
+        ({"name": "no/name"}, "is no name"),
         ({"name": "db", "termination_grace_period": -1}, "less than 0 seconds"),
         ({"name": "db", "firmware": {"persistent": False}}, "always keeps EFI variables"),
         ({"name": "db", "disks": [{"name": "d", "boot_source": {"name": "x", "namespace": "y"}}]}, "boot_source.pool"),
