@@ -306,7 +306,7 @@ built_on:
 
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.connection import connect
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.options import URI_OPTIONS
-from ansible_collections.virtstack.core.plugins.module_utils.kvm.volume import declare_volumes
+from ansible_collections.virtstack.core.plugins.module_utils.kvm.volume import declare_volumes, secrets_of
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.volume_options import VOLUME_OPTIONS, WIPE_ALGORITHMS
 from ansible_collections.virtstack.core.plugins.module_utils.task import ModuleSpec, Result, Task, main
 
@@ -322,6 +322,7 @@ SPEC = ModuleSpec(
     },
     mutually_exclusive=[("name", "volumes")],
     required_one_of=[("name", "volumes")],
+    secrets=secrets_of,
 )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.virtstack.core.plugins.module_utils.kvm.errors import KvmError
 from guests import Guest
 from modules import call, refusal
 from virtlab.hosts.host import Host
@@ -95,6 +96,11 @@ def test_mistakes_are_named_before_anything_is_changed(alpha: Host, lan: Any) ->
         ({"name": "other"}, "mode: is missing"),
         ({"name": "other", "mode": "nat"}, "Cannot define network other: "),
         ({"name": "other", "mode": "isolated", "bridge": "vb-lan"}, "vb-lan"),
+        (
+            {"name": "other", "state": "active", "mode": "isolated", "bridge": "lo", "ips": [{"address": "10.9.0.1"}]},
+            "Cannot start network other: ",
+        ),
+        ({"name": "other"}, "mode: is missing"),
         ({"name": "lan", "xml": "<network"}, "xml: is no XML"),
         ({"name": "lan", "xml": "<network><forward mode='warp'/></network>"}, "Cannot define network lan: "),
         ({"name": "a/b", "mode": "isolated"}, "is no name of a network"),
@@ -177,3 +183,46 @@ def test_another_directory_of_an_active_pool_waits_for_a_restart(alpha: Host) ->
     gone = call("kvm_pool", uri=alpha.uri, name="moving", state="absent", delete_contents=True)
     assert gone["actions"] == ["deleted contents", "stopped"]
     assert not (alpha.images / "two").exists() and (alpha.images / "one").exists()
+
+
+def test_what_is_on_a_device_is_built_over_only_when_told(alpha: Host, device: str) -> None:
+    assert alpha.exec(["mkswap", "--label", "precious", device]).returncode == 0
+    options = {
+        "uri": alpha.uri,
+        "name": "over",
+        "type": "fs",
+        "target": "/var/lib/libvirt/over",
+        "source": {"devices": [device], "format": "ext4"},
+        "state": "active",
+        "build": True,
+    }
+    assert "which does not start" in refusal("kvm_pool", **options).message
+    assert "precious" in alpha.exec(["blkid", "-p", device]).stdout
+    assert not call("kvm_pool", uri=alpha.uri, name="over", state="absent")["changed"]
+    assert call("kvm_pool", **options, overwrite=True)["actions"] == ["built", "started"]
+    call("kvm_pool", uri=alpha.uri, name="over", state="absent")
+
+
+def test_a_volume_group_is_made_and_volumes_in_it(alpha: Host, device: str) -> None:
+    options = {"uri": alpha.uri, "name": "group", "type": "logical", "source": {"devices": [device]}}
+    try:
+        call("kvm_pool", **options, state="active", build=True)
+    except KvmError as error:
+        pytest.skip(f"volume groups cannot be had here: {error}")
+    made = call("kvm_volume", uri=alpha.uri, pool="group", name="data", capacity="8Mi")
+    assert made["changed"]
+    assert not call("kvm_volume", uri=alpha.uri, pool="group", name="data", capacity="8Mi")["changed"]
+    call("kvm_pool", uri=alpha.uri, name="group", state="absent", delete_contents=True)
+
+
+def test_a_guest_on_a_portgroup_is_in_its_vlan(alpha: Host, guest: Start) -> None:
+    if alpha.exec(["sh", "-c", "ovs-vsctl show"]).returncode:
+        pytest.skip("VLANs need Open vSwitch, which does not run here; the network's XML is tested")
+    alpha.exec(["ovs-vsctl", "--may-exist", "add-br", "ovs-vlan", "--", "set", "bridge", "ovs-vlan",
+                "datapath_type=netdev"])  # fmt: skip
+    group = {"name": "office", "vlan": {"tags": [10]}}
+    call("kvm_network", uri=alpha.uri, name="vlan", state="active", mode="ovs", bridge="ovs-vlan", portgroups=[group])
+    source = "<source network='vlan' portgroup='office'/><target dev='vlan10'/>"
+    guest(alpha, "tagged", wait=False, kernel=False, devices=f"<interface type='network'>{source}</interface>")
+    assert alpha.exec(["ovs-vsctl", "get", "port", "vlan10", "tag"]).stdout.strip() == "10"
+    call("kvm_network", uri=alpha.uri, name="vlan", state="absent", force=True)

@@ -374,6 +374,33 @@ def test_one_bad_volume_of_many_stops_none_of_the_others(beta: Host, pool: Path)
     assert not good["changed"]
 
 
+def test_several_images_and_clones_are_made_at_a_time(beta: Host, pool: Path, raw: Path, content: bytes) -> None:
+    call("kvm_volume", uri=beta.uri, pool="vols", name="at-a-time", src=str(raw))
+    several = [{"name": f"image-{number}", "src": str(raw)} for number in range(6)]
+    several += [{"name": f"clone-{number}", "clone": {"volume": "at-a-time"}, "format": "raw"} for number in range(6)]
+    result = call("kvm_volume", uri=beta.uri, pool="vols", volumes=several)
+    assert [volume["actions"] for volume in result["volumes"]] == [["uploaded"]] * 6 + [["cloned"]] * 6
+    assert all((pool / volume["name"]).read_bytes() == content for volume in several)
+    assert not [name for name in names(pool) if name.endswith(".incomplete") and name.startswith(("image", "clone"))]
+    assert not call("kvm_volume", uri=beta.uri, pool="vols", volumes=several)["changed"]
+
+
+def test_secrets_of_an_item_are_not_shown(beta: Host, pool: Path, ansible: Ansible, tmp_path: Path) -> None:
+    item = {
+        "name": "x",
+        "url": "http://me:w0rd@127.0.0.1:9/x",
+        "headers": {"X-Token": "t0ken"},
+        "url_password": "s3cret",
+    }
+    task = {"virtstack.core.kvm_volume": {"uri": beta.uri, "pool": "vols", "volumes": [item]}}
+    playbook = tmp_path / "secrets.yml"
+    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
+    played = ansible.play(playbook, "-vvv")
+    told = played.output.split("fatal: ")[1]
+    assert "Cannot read http://127.0.0.1:9/x" in told
+    assert not any(secret in told for secret in ("t0ken", "s3cret", "w0rd"))
+
+
 def test_a_pool_that_is_not_active_says_how_to_start_it(beta: Host, pool: Path, refused: Callable[..., str]) -> None:
     call("kvm_pool", uri=beta.uri, name="off", type="dir", target="/var/lib/libvirt/images/off", build=True)
     assert "Start it with virtstack.core.kvm_pool" in refused("x", pool="off", capacity="1Mi")

@@ -156,6 +156,12 @@ class _Url:
             raise Failure(f"{self.label} ended after {sent} of {self.image.length} bytes. Run this again.")
 
 
+def password_in(url: str) -> str | None:
+    """The password that is part of a URL, as it is written there."""
+    login = urlsplit(url).netloc.rpartition("@")[0]
+    return login.partition(":")[2] or None
+
+
 def _without_login(url: str) -> str:
     """The URL as it may be shown: a password can be part of one."""
     parts = urlsplit(url)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -14,7 +15,7 @@ from ..known import known
 from ..machine.refusal import Refused
 from ..task import Failure, Result, Task
 from .connection import Host
-from .errors import asking
+from .errors import KvmError, asking
 from .library import libvirt
 from .network_faults import refuse_network, refuse_options, refuse_overlap
 from .network_plan import Plan, Step, plan
@@ -144,6 +145,17 @@ class _Task:
             with asking(f"define network {self._name}"):
                 self._network = self._host.connection.networkDefineXML(written(wanted))
         network = known(self._network)
+        try:
+            self._bring(network, todo)
+        except KvmError:
+            if self._config is None:
+                # A network that cannot be had is not left behind; the next task finds what this one found.
+                with suppress(libvirt.libvirtError):
+                    network.undefine()
+            raise
+
+    def _bring(self, network: libvirt.virNetwork, todo: _Todo) -> None:
+        """From what is defined to what is to be."""
         if todo.stops:
             with asking(f"stop network {self._name}"):
                 network.destroy()

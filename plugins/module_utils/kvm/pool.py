@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -109,6 +110,17 @@ class _Task:
             with asking(f"define pool {self._name}"):
                 self._pool = self._host.connection.storagePoolDefineXML(written(wanted), 0)
         pool = known(self._pool)
+        try:
+            self._bring(pool, wanted, todo, is_new)
+        except KvmError:
+            if is_new:
+                # A pool that cannot be had is not left behind; the next task finds what this one found.
+                with suppress(libvirt.libvirtError):
+                    pool.undefine()
+            raise
+
+    def _bring(self, pool: libvirt.virStoragePool, wanted: Element, todo: _Todo, is_new: bool) -> None:
+        """From what is defined to what is to be."""
         if todo.stops:
             with asking(f"stop pool {self._name}"):
                 pool.destroy()

@@ -13,6 +13,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ..machine.refusal import Refused
 from ..task import Failure, Result, Task
 from .connection import Host
+from .image_source import password_in
 from .volume_change import Change
 from .volume_options import VOLUME_OPTIONS
 from .volume_store import Store
@@ -21,6 +22,16 @@ from .volume_xml import read_declaration
 _ITEM = ArgumentSpecValidator({"name": {"type": "str", "required": True}, **VOLUME_OPTIONS})
 # Failed items that a message spells out; the result holds all of them.
 _SPELLED_OUT = 10
+
+
+def secrets_of(params: Mapping[str, Any]) -> set[str]:
+    """What is secret in the items of C(volumes), which are free dictionaries, and in URLs."""
+    found: set[str] = set()
+    for item in (params, *(params.get("volumes") or ())):
+        headers = item.get("headers")
+        values = [item.get("url_password"), *(headers.values() if isinstance(headers, Mapping) else ())]
+        found.update(str(value) for value in (*values, password_in(str(item.get("url") or ""))) if value)
+    return found
 
 
 def declare_volumes(host: Host, task: Task) -> Result:

@@ -23,8 +23,10 @@ from .usage import Use, uses
 from .volume_xml import MARKED_POOLS, UNFINISHED, Volume, volume_of
 from .xml import make, parse, written
 
-# Seconds that a transfer of somebody who has just gone, or a job on the pool, may still hold a volume.
+# Seconds that a transfer of somebody who has just gone may still hold a volume.
 _PATIENCE = 10.0
+# Seconds that clones, which this task may be making itself, may keep a pool from being looked at again.
+_REFRESH_PATIENCE = 3600.0
 _LOOK_EVERY = 0.2
 
 
@@ -63,7 +65,7 @@ class Pool:
 
     def refresh(self) -> None:
         """Look again what is there. Waits for other jobs on the pool."""
-        _patiently(lambda: self.pool.refresh(0), f"refresh pool {self.name}")
+        _patiently(lambda: self.pool.refresh(0), f"refresh pool {self.name}", _REFRESH_PATIENCE)
 
     def make(self, document: Element, flags: int = 0) -> libvirt.virStorageVol:
         with asking(f"make volume {self.name}/{document.findtext('name')}"):
@@ -129,9 +131,9 @@ def _document(volume: libvirt.virStorageVol) -> str | None:
         return None
 
 
-def _patiently(step: Callable[[], object], asked: str) -> None:
+def _patiently(step: Callable[[], object], asked: str, patience: float = _PATIENCE) -> None:
     """Do something, again and again for a while where somebody else has not let go yet."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + patience
     while True:
         try:
             with asking(asked):
