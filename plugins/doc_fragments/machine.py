@@ -86,7 +86,8 @@ options:
   disks:
     description:
       - Disks, each with a O(disks[].name) of its own. A disk that exists and is not listed stays as it is.
-      - A source counts when the disk is made. What it says later never makes the disk anew.
+      - A source counts when the disk is made. What it says later never makes the disk anew. A cdrom of a KVM host gets
+        another medium when its O(disks[].path) or O(disks[].volume) changes.
     type: list
     elements: dict
     suboptions:

@@ -122,8 +122,8 @@ options:
     default: next_boot
   delete_disks:
     description:
-      - With O(state=absent), whose data go with the machine - V(true) for the volumes that were made for it, or a list
-        of names of its disks, whatever made them. By default all are kept.
+      - With O(state=absent), whose data go with the machine - V(true) for the volumes that were made for it, or used as
+        such because they had the name, or a list of names of its disks, whatever made them. By default all are kept.
       - Where all that were made go, its EFI variables and the state of its TPM go too. Otherwise they stay, as what is
         sealed with them could not be read again.
       - A disk that is also one of another machine is refused.
@@ -344,7 +344,7 @@ vms:
 
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.connection import connect
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.options import URI_OPTIONS
-from ansible_collections.virtstack.core.plugins.module_utils.kvm.vm_options import KVM_VM_OPTIONS, WAITS, seeds
+from ansible_collections.virtstack.core.plugins.module_utils.kvm.vm_options import KVM_VM_OPTIONS, WAITS, secrets
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.vm_task import declare_vms
 from ansible_collections.virtstack.core.plugins.module_utils.task import WAIT_OPTIONS, ModuleSpec, Result, Task, main
 
@@ -365,7 +365,7 @@ SPEC = ModuleSpec(
     },
     mutually_exclusive=[("name", "vms")],
     required_one_of=[("name", "vms", "xml")],
-    secrets=seeds,
+    secrets=secrets,
 )
 
 

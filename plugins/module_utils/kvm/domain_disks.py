@@ -46,6 +46,8 @@ def merge_disks(
         elif found is None:
             problems.take(lambda disk=disk: _add(domain, disk, places[disk.name]))  # type: ignore[misc]
         else:
+            if found.device == "cdrom" and disk.name in places:
+                _insert(found, places[disk.name])
             problems.take(lambda disk=disk, found=found: _change(domain, disk, found))  # type: ignore[misc]
     if replace and disks is not None:
         listed = {disk.name for disk in disks} | ({SEED} if keeps_seed else set())
@@ -113,6 +115,19 @@ def _change(domain: Element, disk: Disk, found: DiskView) -> None:
         if bus == "scsi" and domain.find("devices/controller[@type='scsi']") is None:
             ensure(domain, "devices").append(make("controller", type="scsi", index="0", model="virtio-scsi"))
     _attributes(domain, element, disk, bus)
+
+
+def _insert(found: DiskView, place: Place) -> None:
+    """Put another medium into a cdrom drive."""
+    source = found.element.find("source")
+    is_there = source is not None and all(source.get(name) == value for name, value in place.source.items())
+    if is_there and found.type == place.type:
+        return
+    remove(found.element, "source")
+    found.element.set("type", place.type)
+    ensure(found.element, "driver").set("type", place.format)
+    if place.source:
+        SubElement(found.element, "source", dict(place.source))
 
 
 def _attributes(domain: Element, element: Element, disk: Disk, bus: str) -> None:

@@ -24,7 +24,7 @@ from .errors import asking, explained
 from .kept import keep, kept
 from .library import libvirt
 from .platform import Platform
-from .view import DiskView, view
+from .view import DiskView, DomainView, view
 from .vm_fleet import Fleet
 from .vm_options import ALWAYS, ONCE, RERUN_ON_FAILURE, Declaration
 from .vm_seed import DISK as SEED_DISK
@@ -166,15 +166,19 @@ def _volumes(fleet: Fleet, made: Draft) -> Volumes:
     declaration, before = made.declaration, made.before
     known = view(before) if before is not None else None
     unfinished = kept(before).making if before is not None else {}
-    new = [
-        disk
-        for disk in declaration.machine.disks or ()
-        if not disk.absent and (known is None or known.disk(disk.name) is None or disk.name in unfinished)
-    ]
+    new = [disk for disk in declaration.machine.disks or () if not disk.absent and _is_new(disk, known, unfinished)]
     volumes = plan_volumes(fleet, declaration.name, new, unfinished)
     made.makings = volumes.makings
     made.notes += volumes.notes
     return volumes
+
+
+def _is_new(disk: Disk, known: DomainView | None, unfinished: Mapping[str, str]) -> bool:
+    """Whether the place of a disk is to be found. Of those that are there, only a cdrom gets another medium."""
+    found = known.disk(disk.name) if known is not None else None
+    if found is None or disk.name in unfinished:
+        return True
+    return found.device == "cdrom" and disk.source is not None and disk.source.creates == "nothing"
 
 
 def _merge_devices(fleet: Fleet, made: Draft, volumes: Volumes, replace_lists: bool) -> None:

@@ -33,6 +33,7 @@ WAITS = ("running", "agent", "address")
 
 _ANY: Option = {"type": "raw"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+_PASSWORD = re.compile(r"""\bpasswd=(["'])([^"']+)\1""")
 # Options of C(vm) that a KVM host has no meaning for, and what it offers instead.
 ONLY_A_CLUSTER = {
     "namespace": "leave it out; a host has no namespaces",
@@ -156,7 +157,11 @@ def _texts(values: Mapping[str, Any] | None) -> dict[str, str] | None:
     }
 
 
-def seeds(params: Mapping[str, Any]) -> set[str]:
-    """The user data of machines in C(vms), which are free dictionaries that no_log does not reach."""
-    found = [item.get("cloud_init") for item in params.get("vms") or () if isinstance(item, Mapping)]
-    return {str(seed["user_data"]) for seed in found if isinstance(seed, Mapping) and seed.get("user_data")}
+def secrets(params: Mapping[str, Any]) -> set[str]:
+    """Passwords in C(xml), and the user data of machines in C(vms), free dictionaries that no_log does not reach."""
+    items = [item for item in params.get("vms") or () if isinstance(item, Mapping)]
+    found = [item.get("cloud_init") for item in items]
+    values = {str(seed["user_data"]) for seed in found if isinstance(seed, Mapping) and seed.get("user_data")}
+    for item in (params, *items):
+        values |= {match[2] for match in _PASSWORD.finditer(str(item.get("xml") or ""))}
+    return values

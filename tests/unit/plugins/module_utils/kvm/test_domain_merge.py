@@ -29,7 +29,9 @@ def merged(domain: Element | None = None, *, replace: bool = False, **options: A
     declaration = read_declaration({"name": "db", **options})
     merge(found, declaration, is_new=False)
     disks = declaration.machine.disks
-    places = {disk.name: Place("file", {"file": f"/pool/{disk.name}"}, "qcow2") for disk in disks or ()}
+    known = {disk.name for disk in view(found).disks}
+    asked = [disk for disk in disks or () if disk.source is not None or disk.name not in known]
+    places = {disk.name: Place("file", {"file": f"/pool/{disk.name}"}, "qcow2") for disk in asked}
     merge_disks(found, disks, places, replace=replace, keeps_seed=False)
     merge_interfaces(found, declaration.machine.interfaces, replace=replace)
     check_boot_order(found)
@@ -147,6 +149,11 @@ def test_a_new_disk_takes_the_next_free_target_and_the_name_it_was_given() -> No
     found = {disk.name: disk for disk in view(domain).disks}
     assert (found["data"].target, found["data"].bus, found["data"].source) == ("vdb", "virtio", "/pool/data")
     assert (found["cd"].target, found["cd"].bus, found["cd"].readonly) == ("sdb", "sata", True)
+
+
+def test_a_cdrom_gets_another_medium_and_a_disk_never() -> None:
+    domain = merged(disks=[{"name": "sda", "path": "/iso/a"}, {"name": "root", "path": "/other"}])
+    assert [disk.source for disk in view(domain).disks] == ["/pool/db-root", "/pool/sda"]
 
 
 def test_many_disks_get_targets_of_two_letters() -> None:

@@ -10,6 +10,7 @@ from ansible_collections.virtstack.core.plugins.module_utils.kvm.vm_options impo
     KVM_VM_OPTIONS,
     ONLY_A_CLUSTER,
     read_declaration,
+    secrets,
 )
 from ansible_collections.virtstack.core.plugins.module_utils.machine.refusal import Refused
 from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_options import VM_OPTIONS
@@ -46,6 +47,14 @@ def test_the_name_may_stand_in_the_xml() -> None:
 def test_mistakes_are_refused(options: dict[str, Any], told: str) -> None:
     with pytest.raises(Refused, match=told):
         read_declaration(options)
+
+
+def test_passwords_in_xml_and_user_data_of_many_are_secrets() -> None:
+    params = {
+        "xml": "<domain><devices><graphics passwd='hunter22'/></devices></domain>",
+        "vms": [{"cloud_init": {"user_data": "#!/bin/sh x"}, "xml": '<domain><a passwd="other"/></domain>'}],
+    }
+    assert secrets(params) == {"hunter22", "#!/bin/sh x", "other"}
 
 
 def test_architectures_have_the_names_of_libvirt() -> None:
