@@ -183,6 +183,41 @@ def test_the_agent_tells_of_the_guest_itself(lab: Lab, machine: Callable[..., No
     ]
 
 
+def test_keys_and_passwords_reach_a_running_guest(lab: Lab, machine: Callable[..., None]) -> None:
+    machine("one")
+    connected(lab, "one")
+    secrets = "/api/v1/namespaces/guests/secrets"
+    kinds = {"apiVersion": "v1", "kind": "Secret"}
+    lab.ask("POST", secrets, {**kinds, "metadata": {"name": "keys"}, "stringData": {"k": "ssh-ed25519 AAAA me"}})
+    lab.ask("POST", secrets, {**kinds, "metadata": {"name": "words"}, "stringData": {"root": "s3cret"}})
+    agent = {"qemuGuestAgent": {"users": ["root"]}}
+    credentials = [
+        {"sshPublicKey": {"source": {"secret": {"secretName": "keys"}}, "propagationMethod": agent}},
+        {"userPassword": {"source": {"secret": {"secretName": "words"}}, "propagationMethod": {"qemuGuestAgent": {}}}},
+    ]
+    lab.ask(
+        "PATCH",
+        f"{KUBEVIRT}/virtualmachines/one",
+        {"spec": {"template": {"spec": {"accessCredentials": credentials}}}},
+        MERGE,
+    )
+    lab.ask("PUT", f"{KUBEVIRT.replace('kubevirt.io', 'subresources.kubevirt.io')}/virtualmachines/one/restart", {})
+
+    def synchronized() -> bool:
+        try:
+            status = instance(lab, "one").get("status") or {}
+        except OSError:  # it is starting again
+            return False
+        conditions = {item["type"]: item for item in status.get("conditions") or ()}
+        return (conditions.get("AccessCredentialsSynchronized") or {}).get("status") == "True"
+
+    until(synchronized, "the credentials are set")
+    assert in_guest(lab, "one", "cat /root/.ssh/authorized_keys").strip() == "ssh-ed25519 AAAA me"
+    assert "root:$6$" in in_guest(lab, "one", "cat /etc/shadow")
+    lab.ask("PATCH", f"{secrets}/keys", {"stringData": {"k": "ssh-ed25519 BBBB me"}}, MERGE)
+    until(lambda: "BBBB" in in_guest(lab, "one", "cat /root/.ssh/authorized_keys"), "the new key is there")
+
+
 def test_a_guest_shows_its_display(lab: Lab, machine: Callable[..., None]) -> None:
     machine("one")
     assert lab.ask("GET", f"{ACTIONS}/one/vnc/screenshot").startswith(b"\x89PNG")

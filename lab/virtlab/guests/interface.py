@@ -6,8 +6,9 @@ change, so that nobody polls.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from virtlab.resource import Object
@@ -67,6 +68,14 @@ class Moved:
 
     step: Step
     figures: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """By user of the guest: all of the public keys, and the password."""
+
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    passwords: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,14 @@ class Guests(Protocol):
 
     def abort(self, vmi: Object, move_uid: str) -> None:
         """Give the migration up; the guest stays where it is."""
+        ...
+
+    def dump(self, vmi: Object, label: str, path: Path | None) -> Step:
+        """Write the guest's memory into a new file. C(label) tells several of them apart."""
+        ...
+
+    def set_credentials(self, vmi: Object, wanted: Credentials) -> Step:
+        """Have the agent set keys and passwords; what is set already is not set again."""
         ...
 
     def inspect(self, vmi: Object) -> Awaitable[Inspection]:

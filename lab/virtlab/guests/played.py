@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from virtlab.clock import Clock, Timers
 from virtlab.controllers.kubevirt import instance_status
 from virtlab.controllers.kubevirt.guests import guest_of
-from virtlab.guests.interface import DONE, Agent, Ending, Inspection, Move, Moved, Step
+from virtlab.guests.interface import DONE, Agent, Credentials, Ending, Inspection, Move, Moved, Step
 from virtlab.resource import Object
 from virtlab.schema.quantity import parse
 
@@ -15,6 +16,7 @@ BOOT = 4.0  # seconds from the launcher's start to a running guest
 AGENT = 6.0  # seconds until the guest agent answers
 SHUTDOWN = 3.0  # seconds a guest takes to shut down, if its grace period allows
 TRANSFER = 6.0  # seconds to copy the memory
+DUMP = 4.0  # seconds to write the memory down
 GRACE = 30  # seconds, of an instance that says none
 
 AGENT_VERSION = "9.0.0"
@@ -99,6 +101,12 @@ class PlayedGuests:
 
     def abort(self, vmi: Object, move_uid: str) -> None:
         self._timers.forget(move_uid, "transfer")
+
+    def dump(self, vmi: Object, label: str, path: Path | None) -> Step:
+        return self._step(vmi["metadata"]["uid"], f"dump {label}", DUMP)
+
+    def set_credentials(self, vmi: Object, wanted: Credentials) -> Step:
+        return DONE
 
     async def inspect(self, vmi: Object) -> Inspection:
         host = str(vmi["spec"].get("hostname") or vmi["metadata"]["name"])

@@ -1,21 +1,23 @@
 """Memory dumps: the claim that is plugged into the instance for one, what is written to it, and its way out again.
 
-pkg/storage/memorydump and virt-handler's updateMemoryDumpInfo. What a dump holds is simulated: nothing is written.
+pkg/storage/memorydump and virt-handler's updateMemoryDumpInfo. Of a simulated guest nothing is written; the memory of a
+real one is a file in the claim.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from virtlab.controllers.kubevirt.hotplug_spec import by_name
 from virtlab.controllers.kubevirt.names import FINAL, PVCS, VMIS, VMS
 from virtlab.controllers.kubevirt.volumes import phase
 from virtlab.controllers.ownership import being_deleted
-from virtlab.controllers.runtime import Controller, Key
+from virtlab.controllers.runtime import Controller, Key, Manager
 from virtlab.resource import Object
 
 ANNOTATION = "kubevirt.io/memory-dump"
 MOUNTED, RUNNING = "MountedToPod", "MemoryDumpInProgress"
 COMPLETED, FAILED = "MemoryDumpCompleted", "MemoryDumpFailed"
-DUMP = 4.0  # seconds to write a dump
 
 
 def with_dump(spec: Object, claim: str) -> Object:
@@ -106,6 +108,10 @@ class DumpController(Controller):
     manager_name = "virt-handler"
     watches = (VMIS,)
 
+    def __init__(self, manager: Manager) -> None:
+        super().__init__(manager)
+        self.cluster.guests.follow(lambda namespace, name: manager.enqueue(self, (namespace, name)))
+
     def reconcile(self, key: Key) -> float | None:
         vmi = self.find(VMIS, *key)
         if vmi is None or phase(vmi) != "Running" or being_deleted(vmi):
@@ -132,16 +138,20 @@ class DumpController(Controller):
             text = f"Memory dump Volume {name} is attached, getting memory dump"
             told = {"phase": RUNNING, "reason": "VolumeMountedToPod", "message": text}
             return {**status, **told, "memoryDumpVolume": dump}, None
-        step = (vmi["metadata"]["uid"], f"dump {name}")
-        wait = self.remaining(*step, DUMP)
-        if wait:
-            return status, wait
-        self.forget(*step)
+        step = self.cluster.guests.dump(vmi, dump["targetFileName"], self._target(vmi, name, dump["targetFileName"]))
+        if not step.over:
+            return status, step.wait
         dump["endTimestamp"] = stamp
         broken = self.cluster.faults.dump_failure(f"{vmi['metadata']['namespace']}/{vmi['metadata']['name']}")
+        broken = broken or step.problem or None
         if broken is not None:
             text = f"Memory dump to pvc {name} failed: {broken}"
             return {**status, "phase": FAILED, "message": text, "memoryDumpVolume": dump}, None
         told = {"phase": COMPLETED, "reason": "VolumeReady"}
         told["message"] = f"Memory dump to Volume {name} has completed successfully"
         return {**status, **told, "memoryDumpVolume": dump}, None
+
+    def _target(self, vmi: Object, claim: str, file: str) -> Path | None:
+        """Where the dump goes; None where volumes hold no bytes."""
+        found, volumes = self.find(PVCS, vmi["metadata"]["namespace"], claim), self.cluster.volumes
+        return volumes.disk(found).parent / file if found is not None and volumes is not None else None

@@ -8,7 +8,7 @@ from typing import Any
 import libvirt
 import libvirt_qemu
 
-from virtlab.guests.interface import Inspection
+from virtlab.guests.interface import Credentials, Inspection
 from virtlab.resource import Object
 
 SECONDS = 5  # for an answer
@@ -78,6 +78,14 @@ def _file_system(told: Object, prefix: str) -> Object:
 def _disk(told: Object, prefix: str) -> tuple[str, str]:
     device = str(told.get(f"{prefix}.device", ""))
     return ("virtio" if "/vd" in device else "scsi"), str(told.get(f"{prefix}.serial", ""))
+
+
+def set_credentials(domain: Any, wanted: Credentials) -> None:
+    """Raises libvirtError."""
+    for user, keys in wanted.keys.items():
+        domain.authorizedSSHKeysSet(user, list(keys), 0)
+    for user, password in wanted.passwords.items():
+        domain.setUserPassword(user, password, 0)
 
 
 def command(domain: Any, execute: str, arguments: Object | None = None, seconds: int = SECONDS) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 
-from virtlab.guests.interface import Ending, Step
+from virtlab.guests.interface import Credentials, Ending, Step
 from virtlab.resource import Object
 
 ALIAS = "ua-"  # what libvirt wants before the aliases that a user gives
@@ -48,6 +48,8 @@ class Guest:
     asking: bool = False  # the agent, from time to time
     refused: dict[str, str] = field(default_factory=dict)  # devices that could not be plugged, and why
     transfer: Transfer | None = None
+    credentials: tuple[Credentials, Step] | None = None  # the last that were to be set, and how far that is
+    dumps: dict[str, Step] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str]:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import shutil
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,17 +13,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import libvirt
 
-from virtlab.controllers.kubelet import POD_NETWORK
 from virtlab.controllers.kubevirt import instance_status
-from virtlab.guests.interface import DONE, WAITING, Agent, CommandFailed, Ending, Inspection, Move, Moved, Step
-from virtlab.guests.real import agent, files, moving, plugging
-from virtlab.guests.real.devices import DiskFile, Nic
-from virtlab.guests.real.domain_xml import Places, domain_name, domain_xml
-from virtlab.guests.real.files import NoGuest, Sources
+from virtlab.guests.interface import (
+    DONE,
+    WAITING,
+    Agent,
+    CommandFailed,
+    Credentials,
+    Ending,
+    Inspection,
+    Move,
+    Moved,
+    Step,
+)
+from virtlab.guests.real import agent, moving, plugging
+from virtlab.guests.real.files import NoGuest
 from virtlab.guests.real.guest import Guest, Transfer
-from virtlab.guests.real.nodes import POD_BRIDGE, Node, Nodes, segment_of
+from virtlab.guests.real.nodes import Node, Nodes
+from virtlab.guests.real.workshop import Workshop
 from virtlab.resource import Object
-from virtlab.tiny import image
 
 if TYPE_CHECKING:
     from virtlab.cluster import Cluster
@@ -40,7 +47,6 @@ TRY_AGAIN = 5.0  # seconds until a device is plugged again that could not be
 CRASHED = Ending("Failed", "The VirtualMachineInstance crashed.")
 POWERED_OFF = Ending("Succeeded", "The VirtualMachineInstance was shut down.")
 GRACE = 30
-SOCKETS = "/run/virtlab"  # in a node
 
 
 class RealGuests:
@@ -57,12 +63,11 @@ class RealGuests:
         )
         self.nodes = nodes
         self.directory = directory
-        self._cluster = cluster
+        self.shop = Workshop(cluster, nodes, directory)
         self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="guests")
         self._guests: dict[str, Guest] = {}
         self._followers: list[Callable[[str, str], None]] = []
-        self._image_lock = threading.Lock()
 
     def happened(self, node: str, uid: str, what: str, event: int, detail: int) -> None:
         """Something happened to a domain; called in libvirt's thread."""
@@ -197,6 +202,24 @@ class RealGuests:
             guest.transfer.given_up = "the migration was canceled"
             self._begin(self._abort(guest))
 
+    def dump(self, vmi: Object, label: str, path: Path | None) -> Step:
+        guest = self.known(vmi)
+        if guest is None or path is None:
+            return Step(problem="there is no guest, or no file for its memory")
+        if label not in guest.dumps:
+            guest.dumps[label] = WAITING
+            self._begin(self._dump(guest, label, path))
+        return guest.dumps[label]
+
+    def set_credentials(self, vmi: Object, wanted: Credentials) -> Step:
+        guest = self.known(vmi)
+        if guest is None:
+            return WAITING
+        if guest.credentials is None or guest.credentials[0] != wanted:
+            guest.credentials = (wanted, WAITING)
+            self._begin(self._set_credentials(guest, wanted))
+        return guest.credentials[1]
+
     async def inspect(self, vmi: Object) -> Inspection:
         guest = self.known(vmi)
         if guest is None:
@@ -259,8 +282,8 @@ class RealGuests:
 
     async def _start(self, guest: Guest, vmi: Object) -> None:
         try:
-            sources = self._sources(vmi)
-            xml, paused = await self.work(lambda: self._create(guest, vmi, sources))
+            sources = self.shop.sources(vmi)
+            xml, paused = await self.work(lambda: self.shop.create(self.place(guest), vmi, guest.address, sources))
         except (NoGuest, libvirt.libvirtError) as error:
             guest.problem = str(error)
         else:
@@ -268,73 +291,6 @@ class RealGuests:
             guest.paused = paused
             guest.running = True
         self._changed(guest)
-
-    def _sources(self, vmi: Object) -> Sources:
-        """Where the volumes come from. Raises NoGuest."""
-        namespace, store, volumes = vmi["metadata"]["namespace"], self._cluster.store, self._cluster.volumes
-        claims = {}
-        for volume in vmi["spec"].get("volumes") or ():
-            name = files.claimed(volume) or files.claimed(volume.get("ephemeral") or {})
-            entry = store.find(("", "persistentvolumeclaims"), namespace, name) if name else None
-            if entry is not None and volumes is not None:
-                claims[name] = volumes.disk(entry.object)
-
-        def reader(plural: str) -> Callable[[str], Object | None]:
-            def read(name: str) -> Object | None:
-                found = store.find(("", plural), namespace, name)
-                return found.object if found is not None else None
-
-            return read
-
-        return Sources(claims, files.texts_of(vmi, reader("secrets"), reader("configmaps")))
-
-    def _create(self, guest: Guest, vmi: Object, sources: Sources) -> tuple[str, bool]:
-        """In a thread: make the files, the networks and the domain. Its XML, and whether it stands still at first."""
-        place = files.directory_of(self.directory, vmi)
-        disks = files.prepare(vmi, place, sources, self._container_disk)
-        nics = self._plug_in(vmi, guest.address)
-        node = self.place(guest)
-        (node.host.directory / "run" / "virtlab").mkdir(exist_ok=True)
-        for other in self.nodes.all.values():  # firmware's variables of a guest of this name that is gone
-            (other.host.directory / "lib" / "qemu" / "nvram" / f"{domain_name(vmi)}_VARS.fd").unlink(missing_ok=True)
-        log_file = place / "console.log"
-        log_file.write_bytes(b"")
-        sockets = (f"{SOCKETS}/{guest.uid}.console", f"{SOCKETS}/{guest.uid}.vnc")
-        paused = vmi["spec"].get("startStrategy") == "Paused"
-        flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
-        domain = node.connection.createXML(domain_xml(vmi, disks, nics, Places(log_file, *sockets)), flags)
-        return domain.XMLDesc(0), paused
-
-    def _container_disk(self, name: str) -> Path:
-        """The disk of an image on this machine; of any other the tiny guest's. Raises ImageError or DataProblem."""
-        volumes = self._cluster.volumes
-        found = volumes.container_disks.path(name) if volumes is not None else None
-        if found is not None:
-            return found
-        with self._image_lock:
-            return image.make(self.directory / ".tiny").disk
-
-    def _plug_in(self, vmi: Object, address: str) -> dict[str, Nic]:
-        """In a thread: the Ethernets of an instance's interfaces, there with addresses reserved."""
-        metadata, spec = vmi["metadata"], vmi["spec"]
-        networks = {network["name"]: network for network in spec.get("networks") or ()}
-        found = {}
-        for interface in (spec["domain"].get("devices") or {}).get("interfaces") or ():
-            name = interface["name"]
-            mac = interface.get("macAddress") or instance_status.generated_mac(f"{metadata['uid']}/{name}")
-            reference = (networks.get(name, {}).get("multus") or {}).get("networkName")
-            segment = POD_BRIDGE
-            if reference:
-                reference = reference if "/" in reference else f"{metadata['namespace']}/{reference}"
-                segment = segment_of(reference)
-                given = instance_status.secondary_address(reference, f"{metadata['uid']}/{name}")
-                self.nodes.join(segment, f"{given}/16")
-            else:
-                given = address
-                self.nodes.join(segment, str(POD_NETWORK))
-            self.nodes.reserve(segment, mac, given, metadata["name"][:63])
-            found[name] = Nic(segment, mac)
-        return found
 
     async def _signal_shutdown(self, guest: Guest) -> None:
         with contextlib.suppress(libvirt.libvirtError):
@@ -357,15 +313,16 @@ class RealGuests:
         place = self.directory / f"{guest.namespace}_{guest.name}"
         if self.named(*guest.key) is None and not any(other.key == guest.key for other in self._guests.values()):
             await self.work(lambda: _remove_but_log(place))
+        self.shop.unplug(guest.nics.values())
 
     async def _plug(self, guest: Guest, vmi: Object, wanted: plugging.Changes) -> None:
         def change() -> dict[str, str]:
-            disks = self._disks(vmi, wanted, sources)
-            nics = self._plug_in(vmi, guest.address) if wanted.interfaces else {}
+            disks = self.shop.disks(vmi, wanted, sources)
+            nics = self.shop.plug_in(vmi, guest.address) if wanted.interfaces else {}
             return plugging.apply(self.domain(guest), wanted, disks, nics)
 
         try:
-            sources = self._sources(vmi)
+            sources = self.shop.sources(vmi)
             guest.refused = await self.work(change)
             guest.read(await self.work(lambda: str(self.domain(guest).XMLDesc(0))))
         except (NoGuest, libvirt.libvirtError) as error:
@@ -381,12 +338,28 @@ class RealGuests:
         guest.adjusting = False
         self._changed(guest)
 
-    def _disks(self, vmi: Object, wanted: plugging.Changes, sources: Sources) -> dict[str, DiskFile]:
-        """In a thread: the files of the volumes that are to be plugged, and of no other."""
-        names = {disk["name"] for disk in wanted.disks}
-        volumes = [volume for volume in vmi["spec"].get("volumes") or () if volume["name"] in names]
-        part = {**vmi, "spec": {**vmi["spec"], "volumes": volumes}}
-        return files.prepare(part, files.directory_of(self.directory, vmi), sources, self._container_disk)
+    async def _dump(self, guest: Guest, label: str, path: Path) -> None:
+        def write() -> None:
+            flags = libvirt.VIR_DUMP_MEMORY_ONLY
+            self.domain(guest).coreDumpWithFormat(str(path), libvirt.VIR_DOMAIN_CORE_DUMP_FORMAT_RAW, flags)
+
+        try:
+            await self.work(write)
+        except libvirt.libvirtError as error:
+            guest.dumps[label] = Step(problem=str(error))
+        else:
+            guest.dumps[label] = DONE
+        self._changed(guest)
+
+    async def _set_credentials(self, guest: Guest, wanted: Credentials) -> None:
+        step = DONE
+        try:
+            await self.work(lambda: agent.set_credentials(self.domain(guest), wanted))
+        except libvirt.libvirtError as error:
+            step = Step(problem=str(error))
+        if guest.credentials is not None and guest.credentials[0] is wanted:
+            guest.credentials = (wanted, step)
+        self._changed(guest)
 
     # Migration
 
@@ -397,7 +370,7 @@ class RealGuests:
             timer = self._loop.call_later(move.timeout, self._out_of_time, guest, transfer, move.timeout)
 
         def copy() -> tuple[str, dict[str, int]]:
-            (target.host.directory / "run" / "virtlab").mkdir(exist_ok=True)
+            self.shop.make_room(target)
             moving.move(self.domain(guest), move)
             arrived = target.domain(guest.uid)
             return arrived.XMLDesc(0), moving.figures(arrived)

@@ -139,8 +139,9 @@ class Nodes:
             partial.write_text(f"{mac},{address},{name}\n")
             partial.replace(place)
 
-    def release(self, segment: str, mac: str) -> None:
-        (self._addresses(segment) / "hosts" / mac.replace(":", "")).unlink(missing_ok=True)
+    def release(self, mac: str) -> None:
+        for segment in self._segments:
+            (self._addresses(segment) / "hosts" / mac.replace(":", "")).unlink(missing_ok=True)
 
     def _addresses(self, segment: str) -> Path:
         return self.hosts.directory / "servers" / segment

@@ -14,7 +14,8 @@ import libvirt
 
 from virtlab.guests.real.files import directory_of
 from virtlab.guests.real.guest import Guest
-from virtlab.guests.real.guests import SOCKETS, RealGuests
+from virtlab.guests.real.guests import RealGuests
+from virtlab.guests.real.workshop import SOCKETS
 from virtlab.resource import Object
 from virtlab.subresources.kubevirt.backends import Pipe
 
