@@ -71,7 +71,10 @@ def connected(lab: Lab, name: str) -> Object:
     """The instance, once its agent is connected and has told an address."""
 
     def seen() -> Object | None:
-        vmi = instance(lab, name)
+        try:
+            vmi = instance(lab, name)
+        except OSError:  # it is being started again
+            return None
         conditions = {item["type"]: item["status"] for item in vmi["status"].get("conditions") or ()}
         told = (vmi["status"].get("interfaces") or [{}])[0].get("interfaceName")
         return vmi if conditions.get("AgentConnected") == "True" and told else None
@@ -80,73 +83,81 @@ def connected(lab: Lab, name: str) -> Object:
     return found
 
 
-@pytest.fixture(scope="module")
-def machine(lab: Lab, ansible: Ansible, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
-    """Declare a machine that boots the tiny disk, by the collection's module, and wait until it runs."""
-    playbook = tmp_path_factory.mktemp("play") / "vm.yml"
-    playbook.write_text(
-        """
+DECLARED = """
 - hosts: localhost
   gather_facts: false
   tasks:
     - virtstack.core.namespace: {name: guests}
     - virtstack.core.vm:
-        name: "{{ vm }}"
+        name: one
         namespace: guests
         memory: 256Mi
         disks: [{name: root, container_disk: quay.io/virtlab/tiny:latest}]
         interfaces: [{name: default, network: pod}]
-        cloud_init: {user_config: {hostname: "{{ vm }}"}}
-        run_strategy: "{{ run_strategy }}"
-        definition: {spec: {template: {spec: {terminationGracePeriodSeconds: 20}}}}
+        cloud_init: {user_config: {hostname: one}}
+        run_strategy: Always
+        definition: {spec: {template: {spec: "{{ rest }}"}}}
         wait: true
 """
-    )
-
-    def declare(name: str, run_strategy: str = "Always") -> None:
-        played = ansible.playbook(playbook, lab, vm=name, run_strategy=run_strategy)
-        assert played.returncode == 0, played.output
-
-    return declare
+BY_AGENT = {"qemuGuestAgent": {"users": ["root"]}}
+CREDENTIALS = [
+    {"sshPublicKey": {"source": {"secret": {"secretName": "keys"}}, "propagationMethod": BY_AGENT}},
+    {"userPassword": {"source": {"secret": {"secretName": "words"}}, "propagationMethod": {"qemuGuestAgent": {}}}},
+]
 
 
-def test_a_declared_machine_is_a_guest_that_boots(lab: Lab, machine: Callable[..., None]) -> None:
-    machine("one")
-    said = console(lab, "one")
+@pytest.fixture(scope="module")
+def declared(lab: Lab, ansible: Ansible, tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A machine called C(one) that boots the tiny disk, declared by the collection's module."""
+    playbook = tmp_path_factory.mktemp("play") / "vm.yml"
+    playbook.write_text(DECLARED)
+    rest = {"terminationGracePeriodSeconds": 20, "accessCredentials": CREDENTIALS}
+    played = ansible.playbook(playbook, lab, rest=rest)
+    assert played.returncode == 0, played.output
+    return lab
+
+
+@pytest.fixture
+def one(declared: Lab) -> Lab:
+    """The lab, once that machine's guest runs and its agent answers."""
+    connected(declared, "one")
+    return declared
+
+
+def test_a_declared_machine_is_a_guest_that_boots(one: Lab) -> None:
+    said = console(one, "one")
     said.wait_for("GUEST-SEED one")
-    address = said.wait_for(r"NET-UP eth0 (\S+)")[1]
+    address = said.wait_for(r"NET-UP eth0 (\S+)\s")[1]
     said.wait_for_ticks(5)
     said.assert_contiguous()
-    status = connected(lab, "one")["status"]
+    status = connected(one, "one")["status"]
     assert status["guestOSInfo"]["id"] == "virtlab-tiny"
     assert status["interfaces"][0]["ipAddress"] == address
-    assert in_guest(lab, "one", "hostname") == "one\n"
+    assert in_guest(one, "one", "hostname") == "one\n"
 
 
-def test_a_live_migration_loses_no_tick(lab: Lab, machine: Callable[..., None]) -> None:
-    machine("one")
-    connected(lab, "one")
-    before = instance(lab, "one")["status"]
+def test_a_live_migration_loses_no_tick(one: Lab) -> None:
+    before = instance(one, "one")["status"]
     migration = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration"}
     migration |= {"metadata": {"name": "away"}, "spec": {"vmiName": "one"}}
-    lab.ask("POST", f"{KUBEVIRT}/virtualmachineinstancemigrations", migration)
+    one.ask("POST", f"{KUBEVIRT}/virtualmachineinstancemigrations", migration)
 
     def over() -> Object | None:
-        found = get(lab, "virtualmachineinstancemigrations", "away")
+        found = get(one, "virtualmachineinstancemigrations", "away")
         return found if found.get("status", {}).get("phase") in ("Succeeded", "Failed") else None
 
     moved = until(over, "the migration is over")
     assert moved["status"]["phase"] == "Succeeded", moved["status"]
-    after = instance(lab, "one")["status"]
+    after = instance(one, "one")["status"]
     assert after["nodeName"] != before["nodeName"]
     assert after["interfaces"][0]["ipAddress"] == before["interfaces"][0]["ipAddress"]
-    console(lab, "one").wait_for_ticks(5)
-    ticks = console(lab, "one").assert_contiguous()
+    console(one, "one").wait_for_ticks(5)
+    ticks = console(one, "one").assert_contiguous()
     figures = until(
         lambda: {
             name.removeprefix("virtlab/"): int(value)
             for name, value in (
-                get(lab, "virtualmachineinstancemigrations", "away")["metadata"].get("annotations") or {}
+                get(one, "virtualmachineinstancemigrations", "away")["metadata"].get("annotations") or {}
             ).items()
             if name.startswith("virtlab/")
         },
@@ -154,73 +165,51 @@ def test_a_live_migration_loses_no_tick(lab: Lab, machine: Callable[..., None]) 
     )
     print(f"downtime {figures['downtime-milliseconds']} ms of {figures['total-milliseconds']} ms; {len(ticks)} ticks")
     assert 0 < figures["downtime-milliseconds"] <= figures["total-milliseconds"]
-    assert in_guest(lab, "one", "hostname") == "one\n"
+    assert in_guest(one, "one", "hostname") == "one\n"
 
 
-def test_a_paused_guest_does_not_count(lab: Lab, machine: Callable[..., None]) -> None:
-    machine("one")
-    console(lab, "one").wait_for_ticks(1)
-    lab.ask("PUT", f"{ACTIONS}/one/pause", {})
-    assert domain(lab, "one").state()[0] == libvirt.VIR_DOMAIN_PAUSED
-    assert get(lab, "virtualmachines", "one")["status"]["printableStatus"] == "Paused"
-    stood = len(console(lab, "one").ticks())
+def test_a_paused_guest_does_not_count(one: Lab) -> None:
+    console(one, "one").wait_for_ticks(1)
+    one.ask("PUT", f"{ACTIONS}/one/pause", {})
+    assert domain(one, "one").state()[0] == libvirt.VIR_DOMAIN_PAUSED
+    assert get(one, "virtualmachines", "one")["status"]["printableStatus"] == "Paused"
+    stood = len(console(one, "one").ticks())
     time.sleep(1)
-    assert len(console(lab, "one").ticks()) == stood
-    lab.ask("PUT", f"{ACTIONS}/one/unpause", {})
-    console(lab, "one").wait_for_ticks(3)
-    console(lab, "one").assert_contiguous()
+    assert len(console(one, "one").ticks()) == stood
+    one.ask("PUT", f"{ACTIONS}/one/unpause", {})
+    console(one, "one").wait_for_ticks(3)
+    console(one, "one").assert_contiguous()
 
 
-def test_the_agent_tells_of_the_guest_itself(lab: Lab, machine: Callable[..., None]) -> None:
-    machine("one")
-    connected(lab, "one")
-    told = json.loads(lab.ask("GET", f"{ACTIONS}/one/guestosinfo"))
+def test_the_agent_tells_of_the_guest_itself(one: Lab) -> None:
+    told = json.loads(one.ask("GET", f"{ACTIONS}/one/guestosinfo"))
     assert told["hostname"] == "one"
     assert "guest-exec" in {item["name"] for item in told["supportedCommands"] if item["enabled"]}
-    systems = json.loads(lab.ask("GET", f"{ACTIONS}/one/filesystemlist"))["items"]
+    systems = json.loads(one.ask("GET", f"{ACTIONS}/one/filesystemlist"))["items"]
     assert [(item["mountPoint"], item["fileSystemType"]) for item in systems if item["totalBytes"]] == [
         ("/data", "ext4")
     ]
 
 
-def test_keys_and_passwords_reach_a_running_guest(lab: Lab, machine: Callable[..., None]) -> None:
-    machine("one")
-    connected(lab, "one")
+def test_keys_and_passwords_reach_a_running_guest(one: Lab) -> None:
     secrets = "/api/v1/namespaces/guests/secrets"
     kinds = {"apiVersion": "v1", "kind": "Secret"}
-    lab.ask("POST", secrets, {**kinds, "metadata": {"name": "keys"}, "stringData": {"k": "ssh-ed25519 AAAA me"}})
-    lab.ask("POST", secrets, {**kinds, "metadata": {"name": "words"}, "stringData": {"root": "s3cret"}})
-    agent = {"qemuGuestAgent": {"users": ["root"]}}
-    credentials = [
-        {"sshPublicKey": {"source": {"secret": {"secretName": "keys"}}, "propagationMethod": agent}},
-        {"userPassword": {"source": {"secret": {"secretName": "words"}}, "propagationMethod": {"qemuGuestAgent": {}}}},
-    ]
-    lab.ask(
-        "PATCH",
-        f"{KUBEVIRT}/virtualmachines/one",
-        {"spec": {"template": {"spec": {"accessCredentials": credentials}}}},
-        MERGE,
-    )
-    lab.ask("PUT", f"{KUBEVIRT.replace('kubevirt.io', 'subresources.kubevirt.io')}/virtualmachines/one/restart", {})
+    one.ask("POST", secrets, {**kinds, "metadata": {"name": "keys"}, "stringData": {"k": "ssh-ed25519 AAAA me"}})
+    one.ask("POST", secrets, {**kinds, "metadata": {"name": "words"}, "stringData": {"root": "s3cret"}})
 
     def synchronized() -> bool:
-        try:
-            status = instance(lab, "one").get("status") or {}
-        except OSError:  # it is starting again
-            return False
-        conditions = {item["type"]: item for item in status.get("conditions") or ()}
+        conditions = {item["type"]: item for item in instance(one, "one")["status"]["conditions"]}
         return (conditions.get("AccessCredentialsSynchronized") or {}).get("status") == "True"
 
     until(synchronized, "the credentials are set")
-    assert in_guest(lab, "one", "cat /root/.ssh/authorized_keys").strip() == "ssh-ed25519 AAAA me"
-    assert "root:$6$" in in_guest(lab, "one", "cat /etc/shadow")
-    lab.ask("PATCH", f"{secrets}/keys", {"stringData": {"k": "ssh-ed25519 BBBB me"}}, MERGE)
-    until(lambda: "BBBB" in in_guest(lab, "one", "cat /root/.ssh/authorized_keys"), "the new key is there")
+    assert in_guest(one, "one", "cat /root/.ssh/authorized_keys").strip() == "ssh-ed25519 AAAA me"
+    assert "root:$6$" in in_guest(one, "one", "cat /etc/shadow")
+    one.ask("PATCH", f"{secrets}/keys", {"stringData": {"k": "ssh-ed25519 BBBB me"}}, MERGE)
+    until(lambda: "BBBB" in in_guest(one, "one", "cat /root/.ssh/authorized_keys"), "the new key is there")
 
 
-def test_a_guest_shows_its_display(lab: Lab, machine: Callable[..., None]) -> None:
-    machine("one")
-    assert lab.ask("GET", f"{ACTIONS}/one/vnc/screenshot").startswith(b"\x89PNG")
+def test_a_guest_shows_its_display(one: Lab) -> None:
+    assert one.ask("GET", f"{ACTIONS}/one/vnc/screenshot").startswith(b"\x89PNG")
 
 
 HOT_PLUG = """
@@ -242,87 +231,104 @@ HOT_PLUG = """
 """
 
 
-def test_a_disk_and_an_interface_come_and_go_while_the_guest_runs(
-    lab: Lab, machine: Callable[..., None], ansible: Ansible, tmp_path: Path
-) -> None:
-    machine("one")
-    connected(lab, "one")
+def test_a_disk_and_an_interface_come_and_go_while_the_guest_runs(one: Lab, ansible: Ansible, tmp_path: Path) -> None:
     playbook = tmp_path / "plug.yml"
     playbook.write_text(HOT_PLUG)
 
     def play(*, plugged: bool) -> None:
-        played = ansible.playbook(playbook, lab, plugged=plugged)
+        played = ansible.playbook(playbook, one, plugged=plugged)
         assert played.returncode == 0, played.output
-        until(lambda: ("sda" in in_guest(lab, "one", "cat /proc/partitions")) is plugged, "the disk")
-        until(lambda: ("eth1" in in_guest(lab, "one", "ls /sys/class/net")) is plugged, "the interface")
+        until(lambda: ("sda" in in_guest(one, "one", "cat /proc/partitions")) is plugged, "the disk")
+        until(lambda: ("eth1" in in_guest(one, "one", "ls /sys/class/net")) is plugged, "the interface")
 
     play(plugged=True)
-    address = console(lab, "one").wait_for(r"NET-UP eth1 (\S+)")[1]
-    until(lambda: instance(lab, "one")["status"]["interfaces"][1].get("ipAddress") == address, "its address")
+    address = console(one, "one").wait_for(r"NET-UP eth1 (\S+)\s")[1]
+    until(lambda: instance(one, "one")["status"]["interfaces"][1].get("ipAddress") == address, "its address")
     play(plugged=False)
-    console(lab, "one").assert_contiguous()
+    console(one, "one").assert_contiguous()
 
 
-def test_a_cordoned_node_is_drained_by_a_migration(lab: Lab, machine: Callable[..., None]) -> None:
-    machine("one")
-    connected(lab, "one")
-    node = instance(lab, "one")["status"]["nodeName"]
-    pods = json.loads(lab.ask("GET", "/api/v1/namespaces/guests/pods"))["items"]
+def test_a_cordoned_node_is_drained_by_a_migration(one: Lab) -> None:
+    node = instance(one, "one")["status"]["nodeName"]
+    pods = json.loads(one.ask("GET", "/api/v1/namespaces/guests/pods"))["items"]
     pod = next(
         item["metadata"]["name"]
         for item in pods
         if item["spec"].get("nodeName") == node and item["metadata"]["labels"].get("vm.kubevirt.io/name") == "one"
     )
-    lab.ask("PATCH", f"/api/v1/nodes/{node}", {"spec": {"unschedulable": True}}, MERGE)
+    one.ask("PATCH", f"/api/v1/nodes/{node}", {"spec": {"unschedulable": True}}, MERGE)
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": "guests"}}
     try:
-        lab.ask("POST", f"/api/v1/namespaces/guests/pods/{pod}/eviction", eviction)
+        one.ask("POST", f"/api/v1/namespaces/guests/pods/{pod}/eviction", eviction)
     except OSError as answer:  # virt-api lets the guest move first, and says so
         assert "429" in str(answer)
-    until(lambda: instance(lab, "one")["status"]["nodeName"] != node, "the guest is elsewhere")
-    lab.ask("PATCH", f"/api/v1/nodes/{node}", {"spec": {"unschedulable": None}}, MERGE)
-    console(lab, "one").wait_for_ticks(3)
-    console(lab, "one").assert_contiguous()
+    until(lambda: instance(one, "one")["status"]["nodeName"] != node, "the guest is elsewhere")
+    one.ask("PATCH", f"/api/v1/nodes/{node}", {"spec": {"unschedulable": None}}, MERGE)
+    console(one, "one").wait_for_ticks(3)
+    console(one, "one").assert_contiguous()
 
 
-def test_a_guest_that_powers_itself_off_shows_it(lab: Lab, machine: Callable[..., None]) -> None:
-    machine("off", run_strategy="Once")
-    connected(lab, "off")
-    in_guest(lab, "off", "(sleep 0.2; poweroff) >/dev/null 2>&1 &")
-    until(lambda: instance(lab, "off")["status"]["phase"] == "Succeeded", "the instance says so")
-    console(lab, "off").wait_for("GUEST-DOWN poweroff")
-    assert get(lab, "virtualmachines", "off")["status"]["printableStatus"] == "Stopped"
+def messages(lab: Lab, uid: str) -> set[str]:
+    """Of the events about an object."""
+    events = json.loads(lab.ask("GET", "/api/v1/namespaces/guests/events"))["items"]
+    return {event["message"] for event in events if event["involvedObject"]["uid"] == uid}
 
 
-def test_a_guest_whose_process_dies_is_started_again(lab: Lab, machine: Callable[..., None]) -> None:
-    machine("dies")
-    first = instance(lab, "dies")["metadata"]["uid"]
-    domain(lab, "dies").destroy()
+def started_again(lab: Lab, before: str) -> None:
+    """Wait until another instance than the one of this UID runs."""
 
-    def again() -> bool:
+    def seen() -> bool:
         try:
-            vmi = instance(lab, "dies")
+            vmi = instance(lab, "one")
         except OSError:  # between the two there is none
             return False
-        return vmi["metadata"]["uid"] != first and vmi["status"].get("phase") == "Running"
+        return vmi["metadata"]["uid"] != before and vmi["status"].get("phase") == "Running"
 
-    until(again, "another instance runs")
-    events = json.loads(lab.ask("GET", "/api/v1/namespaces/guests/events"))["items"]
-    assert "The VirtualMachineInstance crashed." in {
-        event["message"] for event in events if event["involvedObject"]["uid"] == first
-    }
-    console(lab, "dies").wait_for("GUEST-READY")
+    until(seen, "another instance runs")
+    console(lab, "one").wait_for("GUEST-READY")
 
 
-def test_stopping_leaves_no_process(lab: Lab, machine: Callable[..., None]) -> None:
-    machine("one")
-    place = str(lab.directory)
+def test_a_node_whose_libvirtd_died_is_reached_again_and_its_guest_lives_on(one: Lab) -> None:
+    node = Hosts(one.directory / "hosts")[instance(one, "one")["status"]["nodeName"]]
+    node.kill_daemon()
+    console(one, "one").wait_for_ticks(2)
+    node.start_daemon()
+
+    def paused() -> bool:
+        try:
+            one.ask("PUT", f"{ACTIONS}/one/pause", {})
+        except OSError:  # not reached yet
+            return False
+        return True
+
+    until(paused, "the guest does as it is told")
+    one.ask("PUT", f"{ACTIONS}/one/unpause", {})
+    console(one, "one").wait_for_ticks(2)
+    console(one, "one").assert_contiguous()
+
+
+def test_a_guest_that_powers_itself_off_shows_it_and_is_started_again(one: Lab) -> None:
+    first = instance(one, "one")["metadata"]["uid"]
+    in_guest(one, "one", "(sleep 0.2; poweroff) >/dev/null 2>&1 &")
+    until(lambda: "The VirtualMachineInstance was shut down." in messages(one, first), "the instance says so")
+    started_again(one, first)
+
+
+def test_a_guest_whose_process_dies_shows_it_and_is_started_again(one: Lab) -> None:
+    first = instance(one, "one")["metadata"]["uid"]
+    domain(one, "one").destroy()
+    until(lambda: "The VirtualMachineInstance crashed." in messages(one, first), "the instance says so")
+    started_again(one, first)
+
+
+def test_stopping_leaves_no_process(one: Lab) -> None:
+    place = str(one.directory)
     assert any(place in line for line in processes())
-    lab.command("stop")
+    one.command("stop")
     assert [line for line in processes() if place in line] == []
     assert place not in Path("/proc/self/mounts").read_text()
-    lab.command("start", "--quiet")
-    until(lambda: instance(lab, "one")["status"]["phase"] == "Running", "the machine is started again")
+    one.command("start", "--quiet")
+    until(lambda: instance(one, "one")["status"]["phase"] == "Running", "the machine is started again")
 
 
 def processes() -> list[str]:
