@@ -179,6 +179,11 @@ vms:
     policy:
       description: The MigrationPolicy that applied, null without one or where the migration is not over.
       type: str
+    annotations:
+      description: >-
+        Annotations of the migration that came to its end, in which a cluster may tell what it measured; the lab does
+        that for real guests, with C(virtlab/downtime-milliseconds).
+      type: dict
     failed:
       description: Whether it could not be moved; C(msg) then says why.
       type: bool

@@ -309,6 +309,7 @@ def _completed(client: Client, told: Result, ended: Object) -> Result:
         "duration": migration.seconds(state),
         "mode": state.get("mode"),
         "policy": state.get("migrationPolicyName"),
+        "annotations": at(ended, "metadata.annotations") or {},
         **_diff_to(told, state.get("targetNode")),
     }
 
@@ -334,6 +335,7 @@ def _told(key: Key, instance: Object | None) -> Result:
         "duration": None,
         "mode": None,
         "policy": None,
+        "annotations": {},
     }
 
 

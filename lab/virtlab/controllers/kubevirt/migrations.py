@@ -206,17 +206,17 @@ class MigrationController(Controller):
         if moved.step.problem:
             self._fail(migration, vmi, "source node reported migration failed", reason=moved.step.problem)
         elif moved.step.done:
-            self._complete(migration, vmi, target, state)
-            self._note(migration, moved.figures)
+            self._complete(self._noted(migration, moved.figures), vmi, target, state)
         return moved.step.wait
 
-    def _note(self, migration: Object, figures: dict[str, int]) -> None:
-        """What was measured, which KubeVirt has no field for."""
+    def _noted(self, migration: Object, figures: dict[str, int]) -> Object:
+        """The migration with what was measured, which KubeVirt has no field for."""
         found = self.find(MIGRATIONS, migration["metadata"]["namespace"], migration["metadata"]["name"])
-        if found is not None and figures:
-            noted = {f"{FIGURES}{name}": str(value) for name, value in figures.items()}
-            annotations = {**(found["metadata"].get("annotations") or {}), **noted}
-            self.update(MIGRATIONS, {**found, "metadata": {**found["metadata"], "annotations": annotations}})
+        if found is None or not figures:
+            return migration
+        noted = {f"{FIGURES}{name}": str(value) for name, value in figures.items()}
+        annotations = {**(found["metadata"].get("annotations") or {}), **noted}
+        return self.update(MIGRATIONS, {**found, "metadata": {**found["metadata"], "annotations": annotations}})
 
     def _state(self, migration: Object, vmi: Object, target: Object) -> Object:
         old = vmi["status"].get("migrationState") or {}
