@@ -148,6 +148,8 @@ class Connection(SshConnection):  # type: ignore[misc]  # ansible-core has no ty
         os.environ[variable] = json.dumps(wish)
         options = [f"ProxyCommand={_command(variable)}", f"HostKeyAlias={self._alias(name, namespace)}"]
         options.append(f"StrictHostKeyChecking={_STRICTNESS[self.get_option('vm_host_keys')]}")
+        # A guest that is switched off says no goodbye; a kept connection to it would hang.
+        options += ["ServerAliveInterval=10", "ServerAliveCountMax=3"]
         if self.get_option("vm_host_keys") == "ignore":
             options.append("UserKnownHostsFile=/dev/null")
         given = self.get_option("ssh_common_args") or ""

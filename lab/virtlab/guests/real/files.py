@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from virtlab.storage.problems import DataProblem
 from virtlab.tiny.packages import ImageError, run
 
 LABELS = {"cloudInitNoCloud": "cidata", "cloudInitConfigDrive": "config-2", "sysprep": "unattend"}
+BLOCK = 4096  # bytes
 SEED_KIB = 1024
 
 
@@ -148,7 +150,8 @@ def _file(volume: Object, directory: Path, sources: Sources, container_disk: Cal
         return DiskFile(path, "raw")
     if name in sources.texts:
         label = next((LABELS[kind] for kind in LABELS if volume.get(kind)), name[:11])
-        return DiskFile(_seed(directory / f"{name}.iso", label, sources.texts[name]), "raw", readonly=True)
+        # Not read-only: QEMU has no SATA disk that is, and it is made anew at every start.
+        return DiskFile(_seed(directory / f"{name}.iso", label, sources.texts[name]), "raw")
     return None
 
 
@@ -160,16 +163,17 @@ def _overlay(path: Path, backing: Path, format: str) -> DiskFile:
 
 
 def _seed(path: Path, label: str, files: Mapping[str, str]) -> Path:
-    """A small file system with files, as cloud-init finds it by its label."""
+    """A small file system with files, as cloud-init finds it by its label, in whole blocks."""
     path.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as work:
         for name, content in files.items():
             (Path(work) / name).parent.mkdir(parents=True, exist_ok=True)
             (Path(work) / name).write_text(content)
-        for tool in ("genisoimage", "xorrisofs", "mkisofs"):
-            if shutil.which(tool):
-                run(tool, "-quiet", "-output", path, "-volid", label, "-joliet", "-rational-rock", work)
-                return path
-        run("mkfs.vfat", "-n", label.upper(), "-C", path, str(SEED_KIB))
-        run("mcopy", "-s", "-i", path, *sorted(Path(work).iterdir()), "::")
+        tool = next((tool for tool in ("genisoimage", "xorrisofs", "mkisofs") if shutil.which(tool)), None)
+        if tool is not None:
+            run(tool, "-quiet", "-output", path, "-volid", label, "-joliet", "-rational-rock", work)
+        else:
+            run("mkfs.vfat", "-n", label.upper(), "-C", path, str(SEED_KIB))
+            run("mcopy", "-s", "-i", path, *sorted(Path(work).iterdir()), "::")
+    os.truncate(path, -(-path.stat().st_size // BLOCK) * BLOCK)
     return path

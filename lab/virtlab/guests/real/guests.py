@@ -310,6 +310,8 @@ class RealGuests:
         if guest.ending is None:
             with contextlib.suppress(libvirt.libvirtError):
                 await self.work(lambda: self.domain(guest).destroy())
+        guest.running = False
+        self._changed(guest)
         place = self.directory / f"{guest.namespace}_{guest.name}"
         if self.named(*guest.key) is None and not any(other.key == guest.key for other in self._guests.values()):
             await self.work(lambda: _remove_but_log(place))

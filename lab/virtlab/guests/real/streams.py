@@ -28,6 +28,19 @@ class RealStreams:
 
     def __init__(self, guests: RealGuests) -> None:
         self._guests = guests
+        self._open: list[tuple[Guest, Pipe]] = []
+        guests.follow(self._cut)
+
+    def _cut(self, _namespace: str, _name: str) -> None:
+        """End the streams of guests that are over: a guest that is gone ends no connection itself."""
+        for guest, pipe in self._open:
+            if not guest.running or guest.ending is not None:
+                pipe.writer.transport.abort()
+        self._open = [(guest, pipe) for guest, pipe in self._open if not pipe.writer.is_closing()]
+
+    def _kept(self, guest: Guest, pipe: Pipe) -> Pipe:
+        self._open.append((guest, pipe))
+        return pipe
 
     def _guest(self, instance: Object) -> Guest:
         guest = self._guests.known(instance)
@@ -62,7 +75,7 @@ class RealStreams:
             raise OSError(f"{protocol} is not forwarded")
         connected = await self._guests.work(lambda: connect_in(hub.pid, guest.address, port))
         reader, writer = await asyncio.open_connection(sock=connected)
-        return Pipe(reader, writer)
+        return self._kept(guest, Pipe(reader, writer))
 
     async def _socket(self, guest: Guest, kind: str) -> Pipe:
         """The guest's socket on its node, whose path from here may be too long for one."""
@@ -74,7 +87,7 @@ class RealStreams:
                 reader, writer = await asyncio.open_unix_connection(path)
         finally:
             os.close(descriptor)
-        return Pipe(reader, writer)
+        return self._kept(guest, Pipe(reader, writer))
 
 
 def connect_in(pid: int, address: str, port: int) -> socket.socket:
