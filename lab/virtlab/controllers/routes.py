@@ -1,4 +1,5 @@
-"""The routes to the upload proxy and the export proxy, with the address where the lab serves them."""
+"""The routes to the upload proxy and the export proxy, with the address where the lab serves them, and what verifies
+them."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from virtlab.store import Event
 ROUTES = "routes.route.openshift.io"
 CDIS = "cdis.cdi.kubevirt.io"
 KUBEVIRTS = "kubevirts.kubevirt.io"
+CONFIG_MAPS = "configmaps"
 NAMESPACE = "openshift-cnv"
 
 
@@ -42,6 +44,7 @@ class RouteController(Controller):
         host = volumes.upload_host if upload else volumes.export_host
         if owner is None or not host or self.find("namespaces", None, NAMESPACE) is None:
             return None
+        self._trust(owner, *self._authority(upload))
         live = self.find(ROUTES, *key)
         if live is None:
             live = self.create(ROUTES, route(key[1], host, owner))
@@ -50,6 +53,21 @@ class RouteController(Controller):
         if live is not None and ((live.get("status") or {}).get("ingress") or [{}])[0].get("host") != host:
             self.write_status(ROUTES, live, {"ingress": [self._admitted(host)]})
         return None
+
+    def _authority(self, upload: bool) -> tuple[str, str, str]:
+        """Config map, key and certificate, as CDI and KubeVirt publish what signs for their servers."""
+        assert self.cluster.volumes is not None
+        if upload:
+            return "cdi-uploadproxy-signer-bundle", "ca-bundle.crt", self.cluster.ca_certificate
+        return "kubevirt-export-ca", "ca-bundle", self.cluster.volumes.export_ca
+
+    def _trust(self, owner: Object, name: str, key: str, certificate: str) -> None:
+        live, data = self.find(CONFIG_MAPS, NAMESPACE, name), {key: certificate}
+        if live is None:
+            metadata = {"name": name, "namespace": NAMESPACE, "ownerReferences": [owner_reference(owner)]}
+            self.create(CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+        elif live.get("data") != data:
+            self.update(CONFIG_MAPS, {**live, "data": data})
 
     def _admitted(self, host: str) -> Object:
         stamp = self.cluster.clock.stamp()

@@ -29,6 +29,8 @@ class ArchiveReceiver(Receiver):
         super().finish(progress)
         archive = self.target.path
         try:
+            if not hasattr(tarfile, "data_filter"):
+                raise DataProblem(f"{self.place}: {UNTAR}: this Python cannot keep an archive within its directory")
             self._files.mkdir(exist_ok=True)
             with tarfile.open(archive) as tar:
                 tar.extractall(self._files, filter="data")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from volumes import MIB, Volumes, digest, image
+from volumes import CDI, MIB, Volumes, digest, image
 
 UPLOAD: dict[str, Any] = {"upload": {}}
 NOW = {"annotations": {"cdi.kubevirt.io/storage.bind.immediate.requested": ""}}
@@ -92,6 +92,22 @@ def test_what_cannot_take_an_upload_says_why(volumes: Volumes) -> None:
     volumes.data_volume("blank", {"blank": {}})
     volumes.phase("blank", "Succeeded")
     assert volumes.upload("blank", b"x" * 1024).text == "PVC blank is not an upload target"
+
+
+def test_where_to_upload_and_what_to_trust_is_told_as_in_a_cluster(volumes: Volumes) -> None:
+    url = volumes.get(f"{CDI}/cdiconfigs/config")["status"]["uploadProxyURL"]
+    routes = "/apis/route.openshift.io/v1/namespaces/openshift-cnv/routes"
+    upload = volumes.get(f"{routes}/cdi-uploadproxy")
+    assert url == f"https://{upload['spec']['host']}"
+    assert upload["status"]["ingress"][0]["host"] == upload["spec"]["host"]
+    assert volumes.get(f"{routes}/virt-exportproxy")["spec"]["host"] != upload["spec"]["host"]
+    authority = (volumes.state_dir / "ca.crt").read_text()
+    maps = "/api/v1/namespaces/openshift-cnv/configmaps"
+    assert volumes.get(f"{maps}/cdi-uploadproxy-signer-bundle")["data"]["ca-bundle.crt"] == authority
+    exports = (volumes.state_dir / "export-ca/ca.crt").read_text()
+    assert volumes.get(f"{maps}/kubevirt-export-ca")["data"]["ca-bundle"] == exports
+    trusted = volumes.get("/api/v1/namespaces/openshift-config-managed/configmaps/default-ingress-cert")
+    assert trusted["data"]["ca-bundle.crt"] == authority
 
 
 def test_a_volume_takes_one_upload(ready: Volumes, tmp_path: Path) -> None:
