@@ -347,7 +347,9 @@ def _add_faults(top: argparse.ArgumentParser, common: argparse.ArgumentParser) -
     add.add_argument("--message", metavar="TEXT", help="the Status' message, or why an import or scheduling fails")
     add.add_argument("--retry-after", metavar="SECONDS", type=_count, help="seconds in the Retry-After header")
     add.add_argument(
-        "--drop", choices=("before", "after"), help="cut the connection before or after the request is done"
+        "--drop",
+        choices=("before", "amid", "after"),
+        help="cut the connection before or after the request is done, or amid the bytes of an upload or download",
     )
     add.add_argument("--slow", metavar="SECONDS", type=_number, help="seconds between chunks of the answer")
     add.add_argument("--lifetime", metavar="SECONDS", type=_count, help="seconds that tokens last")

@@ -9,8 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-SUBJECTS = ("request", "watch", "import", "schedule", "migration", "dump", "token")
-EFFECTS = {"request": ("latency", "code", "drop", "slow"), "token": ("lifetime",)}  # the others have one by themselves
+SUBJECTS = ("request", "watch", "import", "schedule", "migration", "dump", "token", "data")
+# The others have one by themselves.
+EFFECTS = {
+    "request": ("latency", "code", "drop", "slow"),
+    "data": ("latency", "code", "drop", "slow"),
+    "token": ("lifetime",),
+}
 
 
 class FaultError(ValueError):
@@ -29,6 +34,8 @@ class Fault:
     migration: live migrations of VMs whose C(namespace/name) matches C(path) fail at their end with C(message).
     dump: memory dumps of VMs whose C(namespace/name) matches C(path) fail with C(message).
     token: tokens issued from now on last C(lifetime) seconds.
+    data: uploads and downloads of exports whose URL path matches C(path): as for requests, and C(drop) amid cuts the
+    connection once half of the bytes went; C(slow) is a pause between pieces of a mebibyte.
     """
 
     subject: str = "request"
@@ -52,8 +59,8 @@ class Fault:
         """Raises FaultError."""
         if self.subject not in SUBJECTS:
             raise FaultError(f"subject {self.subject!r}: one of {', '.join(SUBJECTS)}")
-        if self.drop not in ("", "before", "after"):
-            raise FaultError(f"drop {self.drop!r}: before or after")
+        if self.drop not in ("", "before", "after") and (self.subject, self.drop) != ("data", "amid"):
+            raise FaultError(f"drop {self.drop!r}: before or after, or amid for data")
         if not 0 < self.probability <= 1:
             raise FaultError(f"probability {self.probability}: more than 0, at most 1")
         if self.code and not 400 <= self.code <= 599:

@@ -23,6 +23,7 @@ from aiohttp import web
 
 from virtlab.datapath import export_manifests
 from virtlab.datapath.export_sources import EXPORTS, Served, served_volumes
+from virtlab.datapath.mishaps import Mishap
 from virtlab.datapath.ranges import Unsatisfiable, wanted_range
 from virtlab.datapath.volumes import Volumes
 from virtlab.resource import Object
@@ -39,6 +40,7 @@ OUTSIDE = re.compile(
 )
 INSIDE = re.compile(r"^(virt-export-[^.]+)\.([^.]+)\.svc(?::\d+)?$")
 OCTETS = "application/octet-stream"
+MISHAP = "mishap"  # where a request carries what is to go wrong with it
 AHEAD = 2  # pieces that are read or packed before they are sent
 
 
@@ -64,6 +66,10 @@ class ExportServer:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         try:
+            mishap = await Mishap.met(self.cluster, request)
+            if mishap.refusal is not None:
+                return mishap.refusal
+            request[MISHAP] = mishap
             export, path = self._export(request)
             self._check_token(request, export)
             return await self._serve(request, export, path)
@@ -171,7 +177,7 @@ class ExportServer:
         response.content_length = end - start
         await response.prepare(request)
         if request.method == "GET":
-            await self._send(response, export, lambda: chunks(path, start, end))
+            await self._send(request, response, export, lambda: chunks(path, start, end))
         await response.write_eof()
         return response
 
@@ -190,16 +196,20 @@ class ExportServer:
         response = web.StreamResponse(headers={"Content-Type": kind})
         response.enable_chunked_encoding()
         await response.prepare(request)
-        await self._send(response, export, pieces)
+        await self._send(request, response, export, pieces)
         await response.write_eof()
         return response
 
-    async def _send(self, response: web.StreamResponse, export: Object, pieces: Callable[[], Iterator[bytes]]) -> None:
+    async def _send(
+        self, request: web.Request, response: web.StreamResponse, export: Object, pieces: Callable[[], Iterator[bytes]]
+    ) -> None:
         """Cut off, so that the client sees it, when the export ends or its source comes into use meanwhile."""
-        async for piece in ahead(pieces):
+        mishap: Mishap = request[MISHAP]
+        async for piece in mishap.through(ahead(pieces), response.content_length):
             if not self._ready(export):
                 raise ConnectionResetError("the export is over")
             await response.write(piece)
+        mishap.at_the_end()
 
     # Files of a volume that holds no disk image
 

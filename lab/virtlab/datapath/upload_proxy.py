@@ -15,6 +15,7 @@ from aiohttp import hdrs, web
 from virtlab.auth.tokens import InvalidToken
 from virtlab.datapath.archive import ArchiveReceiver
 from virtlab.datapath.jobs import Job
+from virtlab.datapath.mishaps import Mishap
 from virtlab.datapath.uploads import Upload
 from virtlab.datapath.volumes import Volumes
 from virtlab.resource import Object
@@ -65,6 +66,9 @@ class UploadProxy:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         try:
+            mishap = await Mishap.met(self.cluster, request)
+            if mishap.refusal is not None:
+                return mishap.refusal
             claim = await self._claim(request)
             path = request.path.rpartition("/")[2]
             if claim["metadata"].get("annotations", {}).get(CONTENT_TYPE) == "archive":
@@ -74,7 +78,9 @@ class UploadProxy:
             if request.method != "POST":
                 raise Refused(404)
             upload = self._take(claim)
-            return await self._save(request, claim, upload, path)
+            answer = await self._save(request, claim, upload, path, mishap)
+            mishap.at_the_end()
+            return answer
         except Refused as refused:
             return web.Response(status=refused.status, text=refused.text)
 
@@ -138,13 +144,16 @@ class UploadProxy:
 
     # Its bytes
 
-    async def _save(self, request: web.Request, claim: Object, upload: Upload, path: str) -> web.Response:
+    async def _save(
+        self, request: web.Request, claim: Object, upload: Upload, path: str, mishap: Mishap
+    ) -> web.Response:
         receiver: AnyReceiver
         try:
             target = self.volumes.target(self.cluster, claim)
             tag = claim["metadata"]["uid"]
             receiver = ArchiveReceiver(target, tag) if path == "upload-archive" else Receiver(target, tag=tag)
-            await self._receive(request, receiver, form=path in (FORM, FORM_ASYNC))
+            pieces = _form(request) if path in (FORM, FORM_ASYNC) else request.content.iter_any()
+            await self._receive(request, receiver, mishap.through(_batches(pieces), request.content_length))
             if upload.cancelled:
                 receiver.abandon()
                 raise DataProblem("the PVC is gone")
@@ -164,13 +173,13 @@ class UploadProxy:
         self.volumes.uploads.finished(upload)
         return web.Response()
 
-    async def _receive(self, request: web.Request, receiver: AnyReceiver, *, form: bool) -> None:
+    async def _receive(self, request: web.Request, receiver: AnyReceiver, batches: AsyncIterator[bytes]) -> None:
         """Everything that the client sends, to its end. Raises DataProblem; then nothing is left of it."""
         if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.transport is not None:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         feeding: asyncio.Task[None] | None = None
         try:
-            async for data in _batches(_form(request) if form else request.content.iter_any()):
+            async for data in batches:
                 if feeding is not None:
                     await feeding
                 feeding = asyncio.create_task(asyncio.to_thread(receiver.feed, data))

@@ -178,6 +178,23 @@ def test_a_download_is_cut_off_when_its_machine_starts(volumes: Volumes) -> None
     assert ("ExportPaused", f"Virtual Machine {volumes.namespace}/vm is running") in volumes.events("e")
 
 
+def test_rules_make_downloads_go_wrong(filled: Volumes, lab: Any) -> None:
+    filled.export("e", "PersistentVolumeClaim", "disk")
+    export = filled.exported("e")
+    url, wanted = formats(export)["raw"], filled.disk("disk").read_bytes()
+    lab.fault("data", path="disk.img", drop="amid", count=1)
+    cut = pytest.raises((http.client.IncompleteRead, ConnectionError))
+    with filled.reading(export, url) as answer, cut as broken:
+        answer.read()
+    if isinstance(broken.value, http.client.IncompleteRead):
+        got = broken.value.partial
+        assert got == wanted[: len(got)] and 0 < len(got) < len(wanted)
+    lab.fault("data", path="disk.img", code=503, retry_after=2, count=1)
+    status, headers, _ = filled.read(export, url)
+    assert (status, headers["Retry-After"]) == (503, "2")
+    assert filled.read(export, url)[2] == wanted
+
+
 def test_files_that_are_no_disk_are_had_as_they_are(volumes: Volumes, tmp_path: Path) -> None:
     annotations = {
         "cdi.kubevirt.io/storage.upload.target": "",

@@ -28,6 +28,14 @@ def running(data_volume: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def emptied(directory: Path) -> None:
+    """Wait until nothing of an upload that was cut off is left."""
+    until = time.monotonic() + 30
+    while directory.exists() and any(directory.iterdir()):
+        assert time.monotonic() < until, list(directory.iterdir())
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def ready(volumes: Volumes) -> Volumes:
     """With a data volume C(disk) of 16 MiB that waits for an upload."""
@@ -196,13 +204,27 @@ def test_an_upload_that_is_cut_off_leaves_nothing_and_can_be_done_again(ready: V
         time.sleep(0.02)
     assert ready.upload("disk", raw).status == 503  # one at a time
     connection.close()
-    until = time.monotonic() + 30
-    while any(directory.iterdir()) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert list(directory.iterdir()) == []
+    emptied(directory)
     assert ready.phase("disk", "UploadReady", "Succeeded")["status"]["phase"] == "UploadReady"
     assert ready.upload("disk", raw).status == 200
     ready.phase("disk", "Succeeded")
+    assert digest(ready.disk("disk"), 8 * MIB) == digest(raw)
+
+
+def test_rules_make_uploads_go_wrong(ready: Volumes, lab: Any, tmp_path: Path) -> None:
+    raw = image(tmp_path / "raw")
+    lab.fault("data", path="/upload", code=502, count=1)
+    assert ready.upload("disk", raw).status == 502
+    for drop in ("before", "amid"):
+        lab.fault("data", path="/upload", drop=drop, count=1)
+        with pytest.raises(OSError):  # the connection, or its encryption, ended
+            ready.upload("disk", raw)
+        emptied(ready.disk("disk").parent)
+    assert ready.phase("disk", "UploadReady", "Succeeded")["status"]["phase"] == "UploadReady"
+    lab.fault("data", path="/upload", drop="after", count=1)
+    with pytest.raises(OSError):
+        ready.upload("disk", raw)
+    ready.phase("disk", "Succeeded")  # only the answer was lost
     assert digest(ready.disk("disk"), 8 * MIB) == digest(raw)
 
 
