@@ -348,6 +348,7 @@ def test_mistakes_are_named_before_anything_is_made(
         ({"src": str(raw), "url": server.url}, "a volume begins with one of them"),
         ({"url": f"{server.url}/missing"}, "answers 404"),
         ({"url": "ftp://example.com/x"}, "neither http nor https"),
+        ({"url": "http://[::1/x"}, "neither http nor https"),
         ({"url": "http://127.0.0.1:9/x"}, "Cannot read http://127.0.0.1:9/x"),
         ({"capacity": "1Mi", "xml": "<volume><target>"}, "xml: is no XML"),
         ({"capacity": "1Mi", "xml": "<volume><capacity>5</capacity></volume>"}, "says something else"),

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ansible.module_utils.urls import open_url
 
@@ -158,20 +158,27 @@ class _Url:
 
 def password_in(url: str) -> str | None:
     """The password that is part of a URL, as it is written there."""
-    login = urlsplit(url).netloc.rpartition("@")[0]
+    login = _split(url).netloc.rpartition("@")[0]
     return login.partition(":")[2] or None
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", url, "", "")
 
 
 def _without_login(url: str) -> str:
     """The URL as it may be shown: a password can be part of one."""
-    parts = urlsplit(url)
+    parts = _split(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 @contextmanager
 def _answer(options: Mapping[str, Any]) -> Iterator[Any]:
     url, shown = options["url"], _without_login(options["url"])
-    if urlsplit(url).scheme not in ("http", "https"):
+    if _split(url).scheme not in ("http", "https"):
         raise Refused(f"url: {shown} is neither http nor https")
     try:
         answer = open_url(
