@@ -245,6 +245,20 @@ def test_a_clone_may_have_another_format_and_the_same_bytes(
     assert (pool / "again").stat().st_blocks * 512 <= 4 * MIB
 
 
+def test_a_clone_that_was_never_finished_is_made_anew(
+    beta: Host, volume: Callable[..., dict[str, Any]], pool: Path, raw: Path, content: bytes
+) -> None:
+    volume("whole", src=str(raw))
+    volume("half", capacity="1Mi", format="raw")
+    (pool / "half").write_bytes(b"half" * 100)
+    (pool / "half.incomplete").touch()
+    call("kvm_pool", uri=beta.uri, name="vols", refresh=True)
+    made = volume("half", clone={"volume": "whole"})
+    assert made["actions"] == ["cloned"]
+    assert (pool / "half").read_bytes() == content
+    assert "half.incomplete" not in names(pool)
+
+
 def test_what_others_build_on_is_not_deleted_with_them(
     volume: Callable[..., dict[str, Any]], refused: Callable[..., str]
 ) -> None:

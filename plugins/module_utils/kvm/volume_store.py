@@ -59,13 +59,15 @@ class Pool:
         with self._lock:
             if self._refreshed:
                 return None
-            self.refresh()
+            # While others clone in it, a pool cannot look again; it knows well enough what they make.
+            with suppress(KvmError):
+                self.refresh(patience=0)
             self._refreshed = True
         return self.host.volume(self.pool, name)
 
-    def refresh(self) -> None:
-        """Look again what is there. Waits for other jobs on the pool."""
-        _patiently(lambda: self.pool.refresh(0), f"refresh pool {self.name}", _REFRESH_PATIENCE)
+    def refresh(self, patience: float = _REFRESH_PATIENCE) -> None:
+        """Look again what is there. Waits so many seconds for other jobs on the pool."""
+        _patiently(lambda: self.pool.refresh(0), f"refresh pool {self.name}", patience)
 
     def make(self, document: Element, flags: int = 0) -> libvirt.virStorageVol:
         with asking(f"make volume {self.name}/{document.findtext('name')}"):
