@@ -34,11 +34,8 @@ def image(tiny: Tiny) -> bytes:
 
 
 def volumes(host: Host) -> dict[str, int]:
-    """The volumes of the pool, and the bytes that each takes."""
-    with opened(host) as connection:
-        pool = connection.storagePoolLookupByName("default")
-        pool.refresh()
-        return {volume.name(): volume.info()[2] for volume in pool.listAllVolumes()}
+    """The files in the pool's directory, and the bytes that each takes."""
+    return {path.name: path.stat().st_blocks * 512 for path in (host.shared / f"pool-{host.name}").iterdir()}
 
 
 def content(host: Host, name: str) -> bytes:
@@ -111,7 +108,9 @@ def test_a_task_that_is_killed_while_it_makes_a_disk_is_completed_by_the_next(ho
         until(lambda: volumes(host).get("mend-a-root", 0) > 1024 * 1024)
         task.kill()
         task.join()
-        assert "mend-a" in machines(host)
+        with opened(host) as connection:
+            # No guest can be started from what is not whole.
+            assert "<disk" not in connection.lookupByName("mend-a").XMLDesc()
         served.stop_after = None
         repaired = call("kvm_vm", **options)
         assert repaired["changed"] and repaired["vm"]["disks"][0]["name"] == "root"

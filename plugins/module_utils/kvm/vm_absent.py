@@ -17,7 +17,7 @@ from .errors import NotThere, asking
 from .kept import kept
 from .library import libvirt
 from .view import DiskView, view
-from .vm_fleet import Fleet, document
+from .vm_fleet import Fleet, document, volume_at
 from .vm_power import ACTIVE, Waiting, shut_down, status, switch_off
 from .xml import shown
 
@@ -141,19 +141,7 @@ def _volume(fleet: Fleet, disk: DiskView) -> libvirt.virStorageVol | None:
     if disk.pool is not None:
         pool = fleet.host.pool(disk.pool)
         return fleet.host.volume(pool, disk.source or "") if pool is not None else None
-    for attempt in range(2):
-        try:
-            return connection.storageVolLookupByPath(disk.source)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
-                with asking(f"look up {disk.source}"):
-                    raise
-        if attempt == 0:
-            # A snapshot's file, say, that came to be behind the pool's back.
-            with asking("refresh the storage pools"):
-                for pool in connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
-                    pool.refresh(0)
-    return None
+    return volume_at(connection, disk.source or "")
 
 
 def _refuse_used(fleet: Fleet, machine: str, disk: str, volume: libvirt.virStorageVol) -> None:

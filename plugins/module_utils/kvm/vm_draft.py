@@ -68,6 +68,9 @@ def draft(
         declaration = _completed(declaration, platform)
     else:
         desired = deepcopy(before)
+        if declaration.run_strategy is None and kept(before).making:
+            # It was not made to its end; what was to become of it is kept.
+            declaration = replace(declaration, run_strategy=kept(before).run_strategy)
         if machine.cpu is not None and machine.cpu.model is not None:
             _check_model(fleet, declaration, before)
     made = Draft(declaration, before, desired)
@@ -166,17 +169,17 @@ def _volumes(fleet: Fleet, made: Draft) -> Volumes:
     declaration, before = made.declaration, made.before
     known = view(before) if before is not None else None
     unfinished = kept(before).making if before is not None else {}
-    new = [disk for disk in declaration.machine.disks or () if not disk.absent and _is_new(disk, known, unfinished)]
+    new = [disk for disk in declaration.machine.disks or () if not disk.absent and _is_new(disk, known)]
     volumes = plan_volumes(fleet, declaration.name, new, unfinished)
     made.makings = volumes.makings
     made.notes += volumes.notes
     return volumes
 
 
-def _is_new(disk: Disk, known: DomainView | None, unfinished: Mapping[str, str]) -> bool:
+def _is_new(disk: Disk, known: DomainView | None) -> bool:
     """Whether the place of a disk is to be found. Of those that are there, only a cdrom gets another medium."""
     found = known.disk(disk.name) if known is not None else None
-    if found is None or disk.name in unfinished:
+    if found is None:
         return True
     return found.device == "cdrom" and disk.source is not None and disk.source.creates == "nothing"
 
@@ -205,19 +208,27 @@ def _merge_devices(fleet: Fleet, made: Draft, volumes: Volumes, replace_lists: b
 
 def _seed(fleet: Fleet, made: Draft) -> Seed | None:
     machine, before = made.declaration.machine, made.before
-    values = kept(made.desired)
     # The host name alone makes a seed where it is declared, or changes the one that is there.
-    hostname = machine.hostname
-    if machine.cloud_init is None and hostname is None:
+    if machine.cloud_init is None and machine.hostname is None:
         return None
+    values = kept(made.desired)
     held = values.volumes.get(SEED) if before is not None and view(before).disk(SEED) is not None else None
-    if machine.cloud_init is None and held is not None:
-        # What else is in the seed is not declared by this task.
-        made.notes.append("hostname: the seed that is there stays; declare cloud_init or ssh_keys with it to change it")
-        return None
     pool = next((making.pool.name for making in made.makings), None)
     uuid_ = (made.desired.findtext("uuid") or "").strip()
-    return plan_seed(fleet, made.declaration.name, machine.cloud_init, uuid_, hostname or values.hostname, held, pool)
+
+    def plan(hostname: str | None) -> Seed | None:
+        return plan_seed(fleet, made.declaration.name, machine.cloud_init, uuid_, hostname, held, pool)
+
+    if machine.cloud_init is None and held is not None:
+        was = kept(before).hostname if before is not None else None
+        if was == machine.hostname:
+            return None
+        of_before = plan(was or made.declaration.name)
+        if of_before is not None and of_before.differs:
+            # What else is in the seed is not declared by this task.
+            made.notes.append("hostname: the seed keeps what it says of it; declare cloud_init or ssh_keys, too")
+            return None
+    return plan(machine.hostname or values.hostname)
 
 
 def _remember(made: Draft, volumes: Volumes) -> None:
@@ -261,8 +272,15 @@ def check_whole(fleet: Fleet, made: Draft) -> None:
 
 
 def with_making(desired: Element, makings: Sequence[Making]) -> Element:
-    """The domain with a note of the volumes whose content is still to come."""
+    """The domain with a note of the volumes whose content is still to come, and without their disks.
+
+    No guest can have written to what the next task deletes and makes anew.
+    """
     noted = deepcopy(desired)
+    unfinished = {making.disk.name for making in makings}
+    for disk in view(noted).disks:
+        if disk.name in unfinished:
+            ensure(noted, "devices").remove(disk.element)
     values = kept(noted)
     keep(noted, replace(values, making={making.disk.name: making.key for making in makings}))
     return noted

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from ..machine.refusal import Refused
 from .connection import Host
-from .errors import asking
+from .errors import asking, explained
 from .library import libvirt
 from .platform import Platform, platform
 from .view import DomainView, view
@@ -161,6 +162,22 @@ def _read(domain: libvirt.virDomain) -> DomainView | None:
             return None
         with asking("read the virtual machines"):
             raise
+
+
+def volume_at(connection: libvirt.virConnect, path: str) -> libvirt.virStorageVol | None:
+    """The volume behind a path, also where it came to be behind its pool's back; None where no pool has it."""
+    for attempt in range(2):
+        try:
+            return connection.storageVolLookupByPath(path)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
+                raise explained(f"look up {path}", error) from error
+        if attempt == 0:
+            for pool in connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
+                # One that somebody fills at the moment cannot be refreshed.
+                with suppress(libvirt.libvirtError):
+                    pool.refresh(0)
+    return None
 
 
 def document(domain: libvirt.virDomain) -> Element:

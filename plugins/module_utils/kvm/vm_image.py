@@ -50,8 +50,7 @@ def fill_from_url(
             f"{label}: the checksum of what {url} gave is {digest.hexdigest()}, not {expected}. Nothing of it was kept."
         )
     with asking(f"read volume {name}"):
-        pool.refresh(0)
-        volume = pool.storageVolLookupByName(name)
+        # Its head is read anew here: what the pool knows is from before the upload.
         if int(volume.info()[1]) < max(size or 0, got if format_ == "raw" else 0):
             volume.resize(max(size or 0, capacity), 0)
 

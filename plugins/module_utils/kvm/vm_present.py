@@ -18,10 +18,10 @@ from .domain_pending import pending
 from .errors import KvmError, asking
 from .kept import kept
 from .library import libvirt
-from .view import view
+from .view import DiskView, view
 from .vm_draft import Draft, check_whole, draft, sizes, with_making
 from .vm_facts import described
-from .vm_fleet import Fleet, document
+from .vm_fleet import Fleet, document, volume_at
 from .vm_live import GUEST_TIME, apply_live, live_xml
 from .vm_options import ALWAYS, HALTED, MANUAL, ONCE, RERUN_ON_FAILURE, Declaration
 from .vm_power import ACTIVE, Waiting, await_guest, call_to_shut_down, shut_down, start, status
@@ -308,21 +308,20 @@ def _grow(domain: libvirt.virDomain, plan: _Plan, is_active: bool) -> None:
             if is_active:
                 domain.blockResize(target, size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
             else:
-                disk = view(plan.draft.desired).disk(name)
-                _volume(domain, disk.source or "" if disk is not None else "").resize(size, 0)
+                disk = known(view(plan.draft.desired).disk(name))
+                _volume(domain, disk).resize(size, 0)
 
 
-def _volume(domain: libvirt.virDomain, path: str) -> libvirt.virStorageVol:
+def _volume(domain: libvirt.virDomain, disk: DiskView) -> libvirt.virStorageVol:
     connection = domain.connect()
-    try:
-        return connection.storageVolLookupByPath(path)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
-            raise
-    # A file that was put there behind the pool's back.
-    for pool in connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
-        pool.refresh(0)
-    return connection.storageVolLookupByPath(path)
+    if disk.pool is not None:
+        return connection.storagePoolLookupByName(disk.pool).storageVolLookupByName(disk.source)
+    found = volume_at(connection, disk.source or "")
+    if found is None:
+        raise Failure(
+            f"disk {disk.name}: no storage pool of the host has {disk.source}, so that it cannot be expanded."
+        )
+    return found
 
 
 def _has_changed(made: Draft, after: Element, plan: _Plan) -> bool:
