@@ -28,6 +28,7 @@ attributes:
     support: full
     description: Shows the checksum of the file before and after.
 seealso:
+  - module: virtstack.core.vm_export
   - module: virtstack.core.image_upload
 options:
   path:

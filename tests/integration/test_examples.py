@@ -35,6 +35,16 @@ IMAGES = {
 DISK = {
     "virtstack.core.data_volume": {"name": "db-root", "namespace": "prod", "blank": True, "size": "16Mi", "wait": True}
 }
+HALTED = {
+    "virtstack.core.vm": {
+        "name": "db",
+        "namespace": "prod",
+        "memory": "64Mi",
+        "run_strategy": "Halted",
+        "disks": [{"name": "root", "blank": True, "size": "16Mi"}],
+        "wait": True,
+    }
+}
 EMPTIED = {"virtstack.core.namespace": {"name": "prod", "state": "absent", "delete_contents": True, "wait": True}}
 # What has to be there before the first example of a module.
 PREPARED: dict[str, list[dict[str, Any]]] = {
@@ -52,6 +62,7 @@ PREPARED: dict[str, list[dict[str, Any]]] = {
     "image_upload": [NAMESPACE, IMAGES],
     "image_download": [NAMESPACE, DISK],
     "vm_memory_dump": [NAMESPACE, DATABASE],
+    "vm_export": [NAMESPACE, HALTED],
     "vm_migration": [NAMESPACE, DATABASE],
 }
 

@@ -92,7 +92,7 @@ def tell(found: Object | None) -> Result:
         ]
         if side
         else [],
-        "manifests": {entry["type"]: entry["url"] for entry in (at(found, f"status.links.{side}.manifests") or ())}
+        "manifest_links": {entry["type"]: entry["url"] for entry in (at(found, f"status.links.{side}.manifests") or ())}
         if side
         else {},
     }

@@ -1,0 +1,104 @@
+"""Exports of the lab: their manifests with and without what lets in, and imports that were cut off."""
+
+from __future__ import annotations
+
+import base64
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.virtstack.core.plugins.module_utils.cluster.client import Client
+from ansible_collections.virtstack.core.plugins.module_utils.objects import exports
+from ansible_collections.virtstack.core.plugins.module_utils.objects.cdi import DATA_VOLUME
+from ansible_collections.virtstack.core.plugins.module_utils.objects.data_volume_tasks import declare_volumes
+from ansible_collections.virtstack.core.plugins.module_utils.objects.export_task import export_source
+from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt import VIRTUAL_MACHINE, at
+from ansible_collections.virtstack.core.plugins.module_utils.task import Failure, Result, Task
+from ansible_collections.virtstack.core.plugins.modules import data_volume, vm_export
+
+
+def options(module: Any, **given: Any) -> dict[str, Any]:
+    defaults = {name: spec.get("default") for name, spec in module.SPEC.options.items()}
+    return {**defaults, "wait": True, "wait_timeout": 60, **given}
+
+
+@pytest.fixture
+def disk(client: Client, namespace: str) -> str:
+    given = options(data_volume, name="disk", namespace=namespace, blank=True, size="16Mi")
+    declare_volumes(client, Task(given))
+    return namespace
+
+
+@pytest.fixture
+def machine(client: Client, disk: str) -> str:
+    """A halted machine on the disk; the namespace of both."""
+    volume = {"name": "root", "dataVolume": {"name": "disk"}}
+    domain = {"devices": {"disks": [{"name": "root", "disk": {"bus": "virtio"}}]}, "memory": {"guest": "64Mi"}}
+    spec = {"runStrategy": "Halted", "template": {"spec": {"domain": domain, "volumes": [volume]}}}
+    metadata = {"name": "db", "namespace": disk}
+    client.create(
+        VIRTUAL_MACHINE, {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": metadata, "spec": spec}
+    )
+    return disk
+
+
+def run(client: Client, namespace: str, **given: Any) -> Result:
+    return export_source(client, Task(options(vm_export, namespace=namespace, **given)))
+
+
+def token(client: Client, namespace: str, name: str) -> str:
+    secret = client.get(exports.SECRET, f"export-token-{name}", namespace)
+    return base64.b64decode(at(secret, "data.token")).decode()
+
+
+def test_manifests_let_in_only_where_they_are_told_to(client: Client, machine: str, tmp_path: Path) -> None:
+    plain, full = tmp_path / "plain.yml", tmp_path / "full.yml"
+    results = [
+        run(client, machine, vm="db", manifest_dest=str(plain)),
+        run(client, machine, vm="db", manifest_dest=str(full), include_secret=True),
+    ]
+    secret = token(client, machine, "db")
+    kinds = [item["kind"] for item in yaml.safe_load_all(plain.read_text())]
+    assert "Secret" not in kinds
+    assert "VirtualMachine" in kinds
+    assert secret not in plain.read_text()
+    assert secret in full.read_text()
+    assert stat.S_IMODE(full.stat().st_mode) == 0o600
+    assert secret not in str(results)
+
+
+def test_manifests_that_are_the_same_are_not_written_again(client: Client, machine: str, tmp_path: Path) -> None:
+    path = tmp_path / "db.yml"
+    assert run(client, machine, vm="db", manifest_dest=str(path))["changed"]
+    before = path.stat()
+    assert not run(client, machine, vm="db", manifest_dest=str(path))["changed"]
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_an_import_that_was_cut_off_is_finished_by_the_next_run(client: Client, disk: str, lab: Any) -> None:
+    there = {"namespace": disk, "name": "copy", "storage_class": None, "keep_identity": False}
+    lab.fault("import", path=f"{disk}/copy", message="expected status code 200, got 503. Status: 503")
+    with pytest.raises(Failure, match="The next run goes on with it"):
+        run(client, disk, pvc="disk", import_to=there, wait_timeout=4)
+    volume = client.get(DATA_VOLUME, "copy", disk)
+    assert at(volume, "status.phase") != "Succeeded"
+    lab.behave()
+    assert run(client, disk, pvc="disk", import_to=there)["changed"]
+    assert at(client.get(DATA_VOLUME, "copy", disk), "status.phase") == "Succeeded"
+    assert not run(client, disk, pvc="disk", import_to=there)["changed"]
+    # What let it in is not left behind.
+    assert client.get(exports.SECRET, "header-secret-disk", disk) is None
+
+
+def test_a_secret_that_is_not_there_is_told(client: Client, disk: str, tmp_path: Path) -> None:
+    with pytest.raises(Failure, match=r"mine|secret"):
+        run(client, disk, pvc="disk", token_secret="mine", download_dest=str(tmp_path), wait_timeout=5)
+
+
+def test_nothing_is_fetched_over_files_that_are_there(client: Client, disk: str, tmp_path: Path) -> None:
+    (tmp_path / "disk.img").write_text("dear")
+    with pytest.raises(Failure, match=r"disk\.img exists"):
+        run(client, disk, pvc="disk", download_dest=str(tmp_path))
+    assert (tmp_path / "disk.img").read_text() == "dear"
