@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..cluster.resource import Object, Resource
-from ..cluster.verdict import Failed, Progress, Ready, Verdict
+from ..cluster.verdict import Check, Failed, Progress, Ready, Verdict
 
 GROUP = "cdi.kubevirt.io"
 HINT = "CDI is not installed on this cluster; install it with virtstack.core.operator"
@@ -52,8 +52,16 @@ def phase(volume: Mapping[str, Any] | None) -> str:
     return str(((volume or {}).get("status") or {}).get("phase") or "")
 
 
-def trouble(volume: Object) -> str | None:
-    """Why the DataVolume cannot get its content any more, in CDI's words; None while it can."""
+def restarts(volume: Mapping[str, Any] | None) -> int:
+    """How often the importer began anew."""
+    return int(((volume or {}).get("status") or {}).get("restartCount") or 0)
+
+
+def trouble(volume: Object, since: int = 0) -> str | None:
+    """Why the DataVolume cannot get its content any more, in CDI's words; None while it can.
+
+    C(since) are the restarts that were counted when it was begun to wait: what was said before then may be mended.
+    """
     status = volume.get("status") or {}
     by_type = {item["type"]: item for item in status.get("conditions") or ()}
     running = by_type.get("Running", {})
@@ -61,7 +69,9 @@ def trouble(volume: Object) -> str | None:
     if phase(volume) == "Failed":
         return message or str(by_type.get("Ready", {}).get("message") or "") or "it failed"
     failing = running.get("status") == "False" and running.get("reason") == "Error" and message
-    if failing and (_HOPELESS.search(message) or int(status.get("restartCount") or 0) >= _RESTARTS):
+    count = restarts(volume)
+    is_new = count > since or since == 0
+    if failing and is_new and (_HOPELESS.search(message) or count >= since + _RESTARTS):
         return message
     bound = by_type.get("Bound", {})
     if bound.get("reason") in ("ErrClaimNotValid", "ErrExceededQuota", "ErrClaimLost"):
@@ -79,9 +89,18 @@ def progress(volume: Object) -> str:
 
 def check(volume: Object | None) -> Verdict:
     """Whether a DataVolume has its content."""
-    if volume is None:
-        return Progress("not yet created")
-    reason = trouble(volume)
-    if reason is not None:
-        return Failed(reason)
-    return Ready() if phase(volume) == "Succeeded" else Progress(progress(volume))
+    return check_since({})(volume)
+
+
+def check_since(counted: Mapping[str, int]) -> Check:
+    """The same, for volumes that may be failing as yet: C(counted) are their restarts until now, by their names."""
+
+    def checked(volume: Object | None) -> Verdict:
+        if volume is None:
+            return Progress("not yet created")
+        reason = trouble(volume, counted.get(volume["metadata"]["name"], 0))
+        if reason is not None:
+            return Failed(reason)
+        return Ready() if phase(volume) == "Succeeded" else Progress(progress(volume))
+
+    return checked

@@ -65,7 +65,10 @@ class _Presence:
             self._make,
             self._tell,
             "data_volumes",
-            check=data_volumes.check(bind_now=task.params["bind_immediately"]),
+            check=data_volumes.check(
+                bind_now=task.params["bind_immediately"],
+                counted={name: cdi.restarts(item) for name, item in self._live.items()},
+            ),
             finish=self._finish,
             live={(self._namespace, name): item for name, item in self._live.items()},
             excuse=self._is_collected,

@@ -234,8 +234,12 @@ def text(size: Decimal | int) -> str:
 # Waiting
 
 
-def check(*, bind_now: bool) -> Check:
-    """Whether a DataVolume is as far as it gets by itself: filled, ready for an upload, or waiting for a consumer."""
+def check(*, bind_now: bool, counted: Mapping[str, int] | None = None) -> Check:
+    """Whether a DataVolume is as far as it gets by itself: filled, ready for an upload, or waiting for a consumer.
+
+    C(counted) are restarts until now, see cdi.check_since.
+    """
+    filled = cdi.check_since(counted or {})
 
     def checked(volume: Object | None) -> Verdict:
         if volume is None:
@@ -245,7 +249,7 @@ def check(*, bind_now: bool) -> Check:
             return Ready()
         if phase in cdi.WAITS_FOR_CONSUMER and not bind_now:
             return Ready()
-        return cdi.check(volume)
+        return filled(volume)
 
     return checked
 

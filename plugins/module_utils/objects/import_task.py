@@ -80,13 +80,14 @@ class Import:
     def run(self, served: Served, objects: list[Object]) -> Result:
         """Declare what the export holds, and wait until its volumes are filled. Raises Failure."""
         listed = imported.adapted(self._objects(served, objects), self._wish)
+        names = imported.volumes_of(listed)
+        before = {name: cdi.restarts(self._client.get(DATA_VOLUME, name, self._wish.namespace)) for name in names}
         for item in listed:
             if item["kind"] == self._kind.kind and self._live is not None:
                 # It was made by an earlier run, and is only waited for.
                 continue
             declare(self._client, _RESOURCES[item["kind"]], item)
-        names = imported.volumes_of(listed)
-        self._await(names)
+        self._await(before)
         for item in listed:
             if item["kind"] in (SECRET.kind, CONFIG_MAP.kind):
                 remove(self._client, _RESOURCES[item["kind"]], item["metadata"]["name"], self._wish.namespace)
@@ -114,13 +115,13 @@ class Import:
         share = data_volumes.overhead(config, at(claim, "spec.storageClassName"))
         return data_volumes.text(data_volumes.disk_size(present, share))
 
-    def _await(self, names: list[str]) -> None:
-        keys: list[tuple[str | None, str]] = [(self._wish.namespace, name) for name in names]
+    def _await(self, counted: Mapping[str, int]) -> None:
+        keys: list[tuple[str | None, str]] = [(self._wish.namespace, name) for name in counted]
         seen = wait_many(
             self._client,
             DATA_VOLUME,
             keys,
-            cdi.check,
+            cdi.check_since(counted),
             timeout=self._task.params["wait_timeout"],
             progress=self._task.progress,
         )

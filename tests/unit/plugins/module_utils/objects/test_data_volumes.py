@@ -167,6 +167,28 @@ def test_a_volume_is_as_far_as_it_gets(found: Any, bind_now: bool, verdict: type
     assert isinstance(data_volumes.check(bind_now=bind_now)(found), verdict)
 
 
+def failing(restarts: int, message: str = "x509: certificate signed by unknown authority") -> Object:
+    running = {"type": "Running", "status": "False", "reason": "Error", "message": message}
+    status = {"phase": "ImportInProgress", "restartCount": restarts, "conditions": [running]}
+    return {"metadata": {"name": "data"}, "spec": {"source": {"http": {}}}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("found", "counted", "verdict"),
+    [
+        (failing(1), 0, Failed),
+        (failing(4), 4, Progress),
+        (failing(5), 4, Failed),
+        (failing(2, "unexpected EOF"), 0, Progress),
+        (failing(3, "unexpected EOF"), 0, Failed),
+        (failing(5, "unexpected EOF"), 4, Progress),
+        (failing(7, "unexpected EOF"), 4, Failed),
+    ],
+)
+def test_only_what_fails_since_then_ends_a_wait_that_is_begun_again(found: Object, counted: int, verdict: type) -> None:
+    assert isinstance(data_volumes.check(bind_now=True, counted={"data": counted})(found), verdict)
+
+
 def test_a_claim_has_grown_when_only_its_file_system_waits_for_a_pod() -> None:
     check = data_volumes.resized(2 * GIBIBYTE)
     waiting = {"type": "FileSystemResizePending", "status": "True"}
