@@ -15,7 +15,9 @@ import hashlib
 import http.client
 import json
 import os
+import queue
 import stat
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ from .endpoint import PIECE, Broken, Endpoint, Pace
 # Zeros of this length, and at such places, become holes.
 _BLOCK = 65536
 _ZEROS = bytes(_BLOCK)
+# Pieces that are read before their checksum is made.
+_AHEAD = 8
 _ATTEMPTS = 5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 _LATER = frozenset({429, 502, 503, 504})
@@ -104,6 +108,29 @@ def digests_of(path: Path, *algorithms: str) -> dict[str, str]:
     return {name: digest.hexdigest() for name, digest in found.items()}
 
 
+class _Digests:
+    """Checksums made beside the writing, in a thread of their own; hashlib lets others run meanwhile."""
+
+    def __init__(self, algorithms: set[str]) -> None:
+        self._found = {name: hashlib.new(name) for name in algorithms}
+        self._pieces: queue.Queue[bytes | None] = queue.Queue(_AHEAD)
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        while (piece := self._pieces.get()) is not None:
+            for digest in self._found.values():
+                digest.update(piece)
+
+    def feed(self, piece: bytes) -> None:
+        self._pieces.put(piece)
+
+    def end(self) -> dict[str, str]:
+        self._pieces.put(None)
+        self._thread.join()
+        return {name: digest.hexdigest() for name, digest in self._found.items()}
+
+
 @dataclass
 class Fetch:
     """One file of a server. C(headers) are made for each attempt, since a token may have to be read again.
@@ -128,8 +155,7 @@ class Fetch:
             before = self._have()
             try:
                 attempts += 1
-                self._attempt()
-                return self._finish()
+                return self._finish(self._attempt())
             except Broken as broken:
                 problem: Failure = broken
                 if self._have() > before:
@@ -167,8 +193,8 @@ class Fetch:
             with contextlib.suppress(OSError):
                 path.unlink()
 
-    def _attempt(self) -> None:
-        """One request, for what is missing where the server can tell that it is of the same content."""
+    def _attempt(self) -> dict[str, str]:
+        """One request, for what is missing where the server can tell that it is of the same content; the checksums."""
         have, validator = self._resumable()
         asked = dict(self.headers())
         if have:
@@ -183,22 +209,37 @@ class Fetch:
             self._note(response)
             length = response.getheader("Content-Length")
             total = begin + int(length) if length is not None else None
-            with self._opened(begin) as file:
-                self._pour(response, file, begin, total)
+            digests = _Digests({"sha256", *([self.target.checksum[0]] if self.target.checksum else [])})
+            try:
+                with self._opened(begin, digests) as file:
+                    self._pour(response, file, begin, total, digests)
+            finally:
+                found = digests.end()
+            return found
 
-    def _opened(self, begin: int) -> BinaryIO:
+    def _opened(self, begin: int, digests: _Digests) -> BinaryIO:
         # Nobody else may read an image that may hold secrets; the umask decides again when it has its name.
         descriptor = os.open(self.target.part, os.O_RDWR | os.O_CREAT, 0o600)
         file = os.fdopen(descriptor, "r+b")
         file.truncate(begin)
+        while piece := file.read(PIECE):
+            digests.feed(piece)
         file.seek(begin)
         return file
 
-    def _pour(self, response: http.client.HTTPResponse, file: BinaryIO, begin: int, total: int | None) -> None:
+    def _pour(
+        self,
+        response: http.client.HTTPResponse,
+        file: BinaryIO,
+        begin: int,
+        total: int | None,
+        digests: _Digests,
+    ) -> None:
         pace = Pace(total, "fetched", self.tell)
         done = begin
         try:
             for piece in self.endpoint.pieces(response):
+                digests.feed(piece)
                 _write(file, piece)
                 done += len(piece)
                 pace(done)
@@ -237,11 +278,10 @@ class Fetch:
             message += " The token of the export is not accepted, or has expired."
         raise Failure(message)
 
-    def _finish(self) -> Fetched:
+    def _finish(self, digests: Mapping[str, str]) -> Fetched:
         """Compare the checksum and give the file its name."""
         target = self.target
         wanted = target.checksum
-        digests = digests_of(target.part, *([wanted[0]] if wanted else []))
         if wanted is not None and digests[wanted[0]] != wanted[1]:
             self._discard()
             raise Failure(
@@ -263,14 +303,14 @@ class _Later(Failure):
 
 def _write(file: BinaryIO, piece: bytes) -> None:
     """Write a piece; blocks of zeros are left out."""
-    view, place = memoryview(piece), 0
+    begin = place = 0
     # Up to the next block's beginning, then block by block.
     step = _BLOCK - file.tell() % _BLOCK
-    while place < len(view):
-        block = view[place : place + step]
-        if len(block) == _BLOCK and block == _ZEROS:
+    while place < len(piece):
+        if step == _BLOCK and piece.startswith(_ZEROS, place):
+            file.write(memoryview(piece)[begin:place])
             file.seek(_BLOCK, os.SEEK_CUR)
-        else:
-            file.write(block)
-        place += len(block)
+            begin = place + _BLOCK
+        place += step
         step = _BLOCK
+    file.write(memoryview(piece)[begin:])
