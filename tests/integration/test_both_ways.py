@@ -49,6 +49,7 @@ THERE: Calls = [
     ("vm_interface", {"vm": "db", "namespace": NAMESPACE, "name": "lan", "network": "lan"}),
     ("vm_guest_info", {"name": "db", "namespace": NAMESPACE}),
     ("vm_memory_dump", {"name": "db", "namespace": NAMESPACE, "state": "absent"}),
+    ("vm_credentials", {"vm": "db", "namespace": NAMESPACE, "passwords": {"root": "correct horse"}}),
 ]
 # What is asked for then in check mode: changes, removals, mistakes.
 ASKED: Calls = [
@@ -108,6 +109,8 @@ ASKED: Calls = [
     ("vm_interface", {"vm": "db", "namespace": NAMESPACE, "name": "more", "network": "nowhere"}),
     ("vm_guest_info", {"label_selector": "!none", "namespace": NAMESPACE, "gather": ["os"]}),
     ("vm_memory_dump", {"name": "db", "namespace": NAMESPACE, "claim": "memory", "create": True}),
+    ("vm_credentials", {"vm": "db", "namespace": NAMESPACE, "passwords": {"root": "another horse"}}),
+    ("vm_credentials", {"vm": "db", "namespace": NAMESPACE}),
 ]
 
 

@@ -61,6 +61,7 @@ PREPARED: dict[str, list[dict[str, Any]]] = {
     "vm_clone": [NAMESPACE, DATABASE],
     "image_upload": [NAMESPACE, IMAGES],
     "image_download": [NAMESPACE, DISK],
+    "vm_credentials": [NAMESPACE, DATABASE],
     "vm_memory_dump": [NAMESPACE, DATABASE],
     "vm_export": [NAMESPACE, HALTED],
     "vm_migration": [NAMESPACE, DATABASE],
