@@ -64,7 +64,7 @@ environment() {
 # The lab is installed as its users install it; pip sees to it that its sources in the checkout are the ones that run.
 install_lab() {
     local sources
-    sources=$(cd "$repository/lab" && find . -name '*.py' -o -name pyproject.toml | LC_ALL=C sort | xargs cksum | cksum)
+    sources=$(cd "$repository/lab" && find . -type f ! -name '*.pyc' ! -path '*.egg-info*' ! -path './build/*' | LC_ALL=C sort | xargs cksum | cksum)
     if [ "$(cat "$work/$1/.lab" 2>/dev/null)" != "$sources" ]; then
         rm -rf "$work/lab-build" && mkdir -p "$work/lab-build" && cp -R "$repository/lab" "$work/lab-build/lab"
         "$work/$1/bin/python" -m pip install --quiet --disable-pip-version-check "$work/lab-build/lab"

@@ -80,6 +80,7 @@ def start(state: State, arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         print(f"export KUBECONFIG={state.kubeconfig}", file=sys.stderr)
         print(f"{state.url} is up; virtlab stop ends it", file=sys.stderr)
+        print(f"guests: {ask(state, 'GET', 'status')['guests']}", file=sys.stderr)
     return 0
 
 

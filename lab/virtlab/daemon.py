@@ -82,7 +82,7 @@ async def _run(
     install: bool,
 ) -> None:
     try:
-        cluster, manager = assemble(state, nodes.prepare if nodes is not None else None)
+        cluster, manager = assemble(state, nodes.prepare if nodes is not None else choice.explain(state))
     except HostError as error:
         raise CannotServe(str(error)) from None
     except sqlite3.DatabaseError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,6 +69,17 @@ class Running:
 
     def stop(self) -> None:
         self.nodes.stop()
+
+
+def explain(state: State) -> Callable[[Cluster], None]:
+    """Let a cluster with simulated guests say why they are no real ones, where these were wanted."""
+    lacking = "; ".join(missing()) if state.settings.guests == "auto" else ""
+
+    def prepare(cluster: Cluster) -> None:
+        if lacking:
+            cluster.guests.description += f" ({lacking})"
+
+    return prepare
 
 
 def open_nodes(state: State) -> Running | None:
