@@ -23,7 +23,7 @@ options:
   uri:
     description:
       - The libvirt of the KVM host, as a libvirt URI. It is opened on the controller.
-      - The inventory M(virtstack.core.kvm#inventory) sets the variable.
+      - The inventory P(virtstack.core.kvm#inventory) sets the variable.
     type: str
     default: qemu:///system
     env:
@@ -33,7 +33,7 @@ options:
   name:
     description:
       - Name of the virtual machine.
-      - The inventory M(virtstack.core.kvm#inventory) sets the variable. Without it, it is the name of the host.
+      - The inventory P(virtstack.core.kvm#inventory) sets the variable. Without it, it is the name of the host.
     type: str
     vars:
       - name: inventory_hostname

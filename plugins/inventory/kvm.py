@@ -16,7 +16,7 @@ description:
   - A host that does not answer is named in a warning, and its machines are left out. It is an error with O(strict), and
     when no host answers.
   - Takes files whose names end in V(kvm.yml), V(kvm.yaml), V(virtstack.yml) or V(virtstack.yaml).
-  - Host variables are those of M(virtstack.core.cluster#inventory), so that one playbook serves both. What a KVM host
+  - Host variables are those of P(virtstack.core.cluster#inventory), so that one playbook serves both. What a KVM host
     does not have is null or empty.
   - Every option takes Jinja templates and vaulted values. In O(compose), O(groups), O(keyed_groups), O(hostnames) and
     O(filters) the expressions see the host variables, which all begin with C(virtstack_).
@@ -153,7 +153,7 @@ notes:
     is not cached.
   - A template in the value of an option sees extra variables and lookups only.
   - To enter the guests through their agents instead of the network, set the one variable C(ansible_connection) to
-    V(virtstack.core.kvm_agent); see M(virtstack.core.kvm_agent#connection).
+    V(virtstack.core.kvm_agent); see P(virtstack.core.kvm_agent#connection).
 requirements:
   - libvirt-python (C(python3-libvirt)), at least 9.0, on the controller
 """
