@@ -67,10 +67,20 @@ def main() -> None:
 
 def versions(python: Path) -> str:
     """What was measured with."""
-    script = (
-        "import sys; from importlib.metadata import version; from ansible.release import __version__;"
-        " print(f'Python {sys.version.split()[0]}, ansible-core {__version__}, kubernetes {version(\"kubernetes\")}')"
-    )
+    script = """
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from ansible.release import __version__
+
+told = [f"Python {sys.version.split()[0]}", f"ansible-core {__version__}"]
+for package in ("kubernetes", "libvirt-python"):
+    try:
+        told.append(f"{package} {version(package)}")
+    except PackageNotFoundError:
+        pass
+print(", ".join(told))
+"""
     told = subprocess.run([python, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
     listed = subprocess.run(
         [python.with_name("ansible-galaxy"), "collection", "list"], capture_output=True, text=True, check=False

@@ -140,30 +140,32 @@ def _domains(host: Host, node: str, until: float) -> list[tuple[libvirt.virDomai
         passing = {one.UUIDString() for one in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)}
     statistics = _statistics(host)
 
-    def read(handle: libvirt.virDomain) -> Found:
-        identity = handle.UUIDString()
-        facts = statistics.get(identity, {})
+    def read(handle: libvirt.virDomain) -> tuple[int, str]:
+        facts = statistics.get(handle.UUIDString(), {})
         with asking(f"read virtual machine {handle.name()}"):
-            number = facts["state.state"] if "state.state" in facts else handle.state()[0]
-            document = parse(handle.XMLDesc(0))
-        return Found(
-            document,
+            return facts["state.state"] if "state.state" in facts else handle.state()[0], handle.XMLDesc(0)
+
+    answers = side_by_side(read, handles, _AT_ONCE, until - time.monotonic())
+    found = []
+    for handle, answer in zip(handles, answers, strict=True):
+        if isinstance(answer, NotThere):
+            # One that was deleted meanwhile is none that there is.
+            continue
+        if isinstance(answer, Exception):
+            raise answer
+        # Not in the threads: they would only wait for each other.
+        number, document = answer
+        identity = handle.UUIDString()
+        domain = Found(
+            parse(document),
             node,
             host.uri,
             STATUSES[number].capitalize() if number < len(STATUSES) else "Unknown",
             identity in starting,
             identity not in passing,
-            _sizes(facts),
+            _sizes(statistics.get(identity, {})),
         )
-
-    answers = side_by_side(read, handles, _AT_ONCE, until - time.monotonic())
-    found = []
-    for handle, answer in zip(handles, answers, strict=True):
-        if isinstance(answer, Found):
-            found.append((handle, answer))
-        elif not isinstance(answer, NotThere):
-            # One that was deleted meanwhile is none that there is.
-            raise answer
+        found.append((handle, domain))
     return found
 
 
