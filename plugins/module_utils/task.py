@@ -115,9 +115,12 @@ _SECRET_TEXT = re.compile(rf"""["']?(?:{"|".join(_SECRET_NAMES)})["']?\s*:\s*["'
 
 def secret_values(spec: ModuleSpec, params: Mapping[str, Any]) -> set[str]:
     """What is secret in the options beyond those with no_log: the module's own, and credentials in a kubeconfig."""
-    document = params.get("kubeconfig")
-    found = set(_SECRET_TEXT.findall(document)) if isinstance(document, str) else set(_secrets_in(document))
-    return found | spec.secrets(params)
+    return secrets_of_kubeconfig(params.get("kubeconfig")) | spec.secrets(params)
+
+
+def secrets_of_kubeconfig(document: Any) -> set[str]:
+    """The credentials in a kubeconfig that is given as a document or as text; a path has none."""
+    return set(_SECRET_TEXT.findall(document)) if isinstance(document, str) else set(_secrets_in(document))
 
 
 def _secrets_in(value: Any) -> Iterator[str]:

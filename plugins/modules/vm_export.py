@@ -239,7 +239,13 @@ from ansible_collections.virtstack.core.plugins.module_utils.cluster.options imp
     WAIT_OPTIONS,
 )
 from ansible_collections.virtstack.core.plugins.module_utils.objects.export_task import export_source
-from ansible_collections.virtstack.core.plugins.module_utils.task import ModuleSpec, Result, Task, main
+from ansible_collections.virtstack.core.plugins.module_utils.task import (
+    ModuleSpec,
+    Result,
+    Task,
+    main,
+    secrets_of_kubeconfig,
+)
 
 _ELSEWHERE = {
     "namespace": {"type": "str", "required": True},
@@ -277,6 +283,7 @@ SPEC = ModuleSpec(
         "annotations": {"type": "dict"},
     },
     mutually_exclusive=[("vm", "snapshot", "pvc")],
+    secrets=lambda params: secrets_of_kubeconfig((params.get("import_to") or {}).get("kubeconfig")),
 )
 
 

@@ -91,8 +91,11 @@ class _Presence:
         if live is None and claim is not None:
             self._refuse_claim(name, claim)
         desired = data_volumes.manifest(name, self._params, live, claim)
-        if live is not None and self._params["recreate_unfilled"]:
-            live = self._clear_unfilled(live, desired)
+        if live is not None and self._params["recreate_unfilled"] and self._is_to_go(live, desired):
+            self._clear_unfilled(live)
+            if self._task.check_mode:
+                return Outcome(DATA_VOLUME, "updated", live, desired), {"expanded": False}
+            live = None
         if live is None:
             self._check_source(desired)
         outcome = make(self._client, VOLUMES, desired, live, self._task)
@@ -108,18 +111,18 @@ class _Presence:
             " volume as it is, or choose another name."
         )
 
-    def _clear_unfilled(self, live: Object, desired: Object) -> Object | None:
-        """Delete a data volume that never got its content, if it is not the one declared; None where it went."""
-        if cdi.phase(live) == "Succeeded" or not list(differing(desired["spec"], live.get("spec") or {})):
-            return live
+    def _is_to_go(self, live: Object, desired: Object) -> bool:
+        """Whether a data volume is not the one declared, and never got its content."""
+        return cdi.phase(live) != "Succeeded" and bool(list(differing(desired["spec"], live.get("spec") or {})))
+
+    def _clear_unfilled(self, live: Object) -> None:
         name = live["metadata"]["name"]
         remove(self._client, DATA_VOLUME, name, self._namespace, live=live, check_mode=self._task.check_mode)
         if self._task.check_mode:
-            return live
+            return
         for resource in (DATA_VOLUME, PVC):
             wait(self._client, resource, name, self._namespace, deleted, timeout=self._params["wait_timeout"])
         self._claims.pop(name, None)
-        return None
 
     # What it is made from
 

@@ -157,6 +157,8 @@ class _Upload:
         """The target, made where it is not there, and marked with the image that it is to hold."""
         params, place = self._params, self._place
         live = None if anew else place.found
+        if anew and self._task.check_mode:
+            return Outcome(place.resource, "updated", place.found, None)
         if params["target"] == "pvc":
             return self._declared_claim(live)
         if live is None and place.claim is not None and not anew:
@@ -172,8 +174,6 @@ class _Upload:
             "size": size,
             "annotations": {**(params["annotations"] or {}), **upload_target.marks(self._image)},
         }
-        if anew and self._task.check_mode:
-            return Outcome(DATA_VOLUME, "updated", place.found, None)
         desired = data_volumes.manifest(params["name"], options, live, None)
         if live is not None:
             # How it is stored was decided when it was made.

@@ -15,7 +15,12 @@ from ansible_collections.virtstack.core.plugins.module_utils.objects.cdi import 
 from ansible_collections.virtstack.core.plugins.module_utils.objects.data_volume_tasks import declare_volumes
 from ansible_collections.virtstack.core.plugins.module_utils.objects.export_task import export_source
 from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt import VIRTUAL_MACHINE, at
-from ansible_collections.virtstack.core.plugins.module_utils.task import Failure, Result, Task
+from ansible_collections.virtstack.core.plugins.module_utils.task import (
+    Failure,
+    Result,
+    Task,
+    secret_values,
+)
 from ansible_collections.virtstack.core.plugins.modules import data_volume, vm_export
 
 
@@ -51,6 +56,12 @@ def run(client: Client, namespace: str, **given: Any) -> Result:
 def token(client: Client, namespace: str, name: str) -> str:
     secret = client.get(exports.SECRET, f"export-token-{name}", namespace)
     return base64.b64decode(at(secret, "data.token")).decode()
+
+
+def test_the_credentials_of_another_cluster_are_secrets() -> None:
+    there = {"namespace": "a", "kubeconfig": {"users": [{"user": {"token": "hush-hush"}}]}}
+    assert secret_values(vm_export.SPEC, {"import_to": there}) == {"hush-hush"}
+    assert secret_values(vm_export.SPEC, {"import_to": None}) == set()
 
 
 def test_manifests_let_in_only_where_they_are_told_to(client: Client, machine: str, tmp_path: Path) -> None:
