@@ -182,6 +182,8 @@ class ExportServer:
         return response
 
     async def _packed(self, request: web.Request, export: Object, volume: Served) -> web.StreamResponse:
+        if not volume.path.exists():
+            raise Refused(500)
         return await self._stream(request, export, "application/gzip", lambda: gzipped(chunks(volume.path)))
 
     async def _archive(self, request: web.Request, export: Object, volume: Served) -> web.StreamResponse:

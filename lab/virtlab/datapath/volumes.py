@@ -99,10 +99,17 @@ class Volumes:
 
 
 def tidy(cluster: Cluster) -> None:
-    """Keep of the files only what objects of the cluster stand for; for its start, before anything works on them."""
+    """Keep of the files only what objects of the cluster stand for; for its start, before anything works on them.
+
+    A bound claim without a file, of a lab that played its volumes, gets a blank one.
+    """
     volumes, store = cluster.volumes, cluster.store
-    if volumes is None or not volumes.disks.root.exists():
+    if volumes is None:
         return
+    for entry in store.entries(("", "persistentvolumeclaims"), None):
+        path = volumes.disk(entry.object)
+        if (entry.object.get("status") or {}).get("phase") == "Bound" and not path.exists():
+            volumes.disks.ensure(path, disk_size(cluster, entry.object))
     contents = ("snapshot.storage.k8s.io", "volumesnapshotcontents")
     volumes.disks.sweep(
         lambda namespace, name: store.find(("", "persistentvolumeclaims"), namespace, name) is not None,
