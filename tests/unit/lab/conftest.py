@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,12 @@ from wire import Api
 def api(lab: Any, namespace: str) -> Api:
     """The lab of these tests; C({ns}) in a path is the namespace of the test."""
     return Api(Path(lab.kubeconfig), namespace)
+
+
+@pytest.fixture
+def own_lab(new_lab: Any) -> Iterator[Any]:
+    """A lab that a test may kill."""
+    yield from new_lab()
 
 
 @pytest.fixture

@@ -182,9 +182,8 @@ def test_a_source_in_use_is_not_copied_until_it_is_free(volumes: Volumes) -> Non
     volumes.phase("copy", "Succeeded")
 
 
-def test_a_lab_that_was_killed_has_the_bytes_and_none_that_were_half_made(new_lab: Any, tmp_path: Path) -> None:
-    labs = new_lab()
-    lab = next(labs)
+def test_a_lab_that_was_killed_has_the_bytes_and_none_that_were_half_made(own_lab: Any, tmp_path: Path) -> None:
+    lab = own_lab
     volumes = Volumes(Api(Path(lab.kubeconfig), "default"), lab.state_dir)
     raw = image(tmp_path / "raw")
     for name in ("disk", "half"):
@@ -222,4 +221,3 @@ def test_a_lab_that_was_killed_has_the_bytes_and_none_that_were_half_made(new_la
     assert digest(volumes.disk("half")) == was
     lab.command("reset")
     assert not volumes.disk("disk").exists()
-    next(labs, None)

@@ -364,11 +364,10 @@ def test_a_guest_boots_over_the_container_disk_of_its_image(tmp_path: Path) -> N
     assert (told["backing-filename-format"], told["virtual-size"]) == ("raw", MIB)
 
 
-def test_an_import_goes_on_when_the_lab_was_killed_in_its_middle(new_lab: Any, tmp_path: Path) -> None:
+def test_an_import_goes_on_when_the_lab_was_killed_in_its_middle(own_lab: Any, tmp_path: Path) -> None:
     from wire import Api
 
-    labs = new_lab()
-    lab = next(labs)
+    lab = own_lab
     volumes = Volumes(Api(Path(lab.kubeconfig), "default"), lab.state_dir)
     raw = image(tmp_path / "raw")
     with serving(files={"/disk": raw.read_bytes()}, wait=threading.Event()) as served:
@@ -387,4 +386,3 @@ def test_an_import_goes_on_when_the_lab_was_killed_in_its_middle(new_lab: Any, t
         volumes.phase("disk", "Succeeded")
     assert digest(volumes.disk("disk"), 8 * MIB) == digest(raw)
     assert [item.name for item in volumes.disk("disk").parent.iterdir()] == ["disk.img"]
-    next(labs, None)
