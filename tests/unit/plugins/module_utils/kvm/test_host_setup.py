@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.virtstack.core.plugins.module_utils.kvm.host_plan import Release
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.host_setup import set_up_host
-from ansible_collections.virtstack.core.plugins.module_utils.kvm.host_system import System
+from ansible_collections.virtstack.core.plugins.module_utils.kvm.host_system import System, missing_packages, run
 from ansible_collections.virtstack.core.plugins.module_utils.task import Failure, Result, Task
 from ansible_collections.virtstack.core.plugins.modules.kvm_host import SPEC
 
@@ -128,3 +130,18 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     with pytest.raises(Failure, match=told):
         host.set_up(tls=False, qemu_settings={"max_files": 7}, **options)
     assert not (tmp_path / "etc" / "libvirt").exists()
+
+
+def test_packages_that_are_not_installed_are_found_by_asking(tmp_path: Path) -> None:
+    names = ["dpkg", "no-such-package-anywhere"]
+    if not shutil.which("dpkg-query"):
+        pytest.skip("dpkg-query is not here; what rpm is asked cannot be tried")
+    assert missing_packages(Release("debian", "debian", 12), names) == ["no-such-package-anywhere"]
+
+
+def test_a_command_that_fails_says_how_and_one_that_is_not_there_says_so() -> None:
+    assert run("sh", "-c", "echo $LC_ALL") == "C\n"
+    with pytest.raises(Failure, match=r"`sh -c .*` failed \(3\): no space left"):
+        run("sh", "-c", "echo no space left >&2; exit 3")
+    with pytest.raises(Failure, match="Cannot run no-such-command: No such file"):
+        run("no-such-command")
