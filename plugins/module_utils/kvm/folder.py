@@ -19,7 +19,7 @@ from .xml import ensure, make, parse, written
 
 # A directory can be the target of one pool only, as a text: this many spellings of it are to be had for tasks of ours.
 _SPELLINGS = 200
-_ATTEMPTS = 5
+_ATTEMPTS = 10
 
 
 class Folder:
@@ -45,7 +45,7 @@ class Folder:
                 return self
             except libvirt.libvirtError as error:
                 # Another task may have the same spelling at this moment.
-                taken = error.get_error_code() == libvirt.VIR_ERR_OPERATION_FAILED and "already" in str(error)
+                taken = error.get_error_code() == libvirt.VIR_ERR_OPERATION_FAILED and "conflict" in str(error)
                 if not taken or attempt == _ATTEMPTS - 1:
                     with asking(f"open the directory {self.path} on {self.host.uri}"):
                         raise

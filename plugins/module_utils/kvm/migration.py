@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ..task import Failure, Result, Task
 from .connection import Host
-from .errors import asking
+from .errors import KvmError, NotThere, asking
 from .jobs import busy
 from .library import libvirt, missing
 from .migration_checks import Candidate, host_uuid, reasons
@@ -28,6 +28,7 @@ from .xml import parse
 # Seconds to wait for the end of a migration that was cancelled, or that somebody else began, where no timeout is set.
 _ENDING = 600.0
 _AT_ONCE = 16
+_LOOKS = 3
 
 
 def migrate_machines(task: Task) -> Result:
@@ -112,23 +113,32 @@ class _Move:
             return self._result(changed=True, repaired=[f"a migration of {self.name} is under way"])
         if not check_mode:
             ended(self.source, self.name, float(self.plan.timeout or _ENDING), self.task.progress)
-        settled = settle(self.source, self.target, self.name, check_mode=check_mode)
-        if settled.moved:
+        settled, candidate = self._settled()
+        if candidate is None:
             return self._result(changed=bool(settled.repaired), repaired=settled.repaired)
-        if settled.source is None:
-            raise AssertionError("a machine that has not moved is on the source")
-        return self._move(settled, settled.source)
+        return self._move(settled, candidate)
 
-    def _move(self, settled: Settled, domain: libvirt.virDomain) -> Result:
-        candidate = self._candidate(domain)
+    def _settled(self) -> tuple[Settled, Candidate | None]:
+        """Where the machine is, and how it can be moved; no candidate where it is there already."""
+        for _attempt in range(_LOOKS):
+            settled = settle(self.source, self.target, self.name, check_mode=self.task.check_mode)
+            if settled.moved or settled.source is None:
+                return settled, None
+            # A migration that has just ended takes the machine away from under our eyes.
+            with suppress(NotThere):
+                return settled, self._candidate(settled.source)
+        raise KvmError(f"{self.name} comes and goes on {self.source.uri}. Run this again when nobody else moves it.")
+
+    def _move(self, settled: Settled, candidate: Candidate) -> Result:
+        domain = candidate.domain
         self._check(candidate, settled)
         if self.task.check_mode:
             return self._result(changed=True, live=candidate.live, repaired=settled.repaired)
         with asking(f"read the autostart of {self.name}"):
             autostart = bool(domain.autostart()) if domain.isPersistent() else False
         files = [disk.path for disk in candidate.disks]
-        if files:
-            note(domain, "migration", {"target": self.target_uuid, "files": files})
+        if domain.isPersistent() and not settled.resume:
+            note(domain, "migration", {"target": self.target_uuid, "files": files, "autostart": autostart})
         started = time.monotonic()
         try:
             stats = self._run(candidate, settled)
@@ -167,12 +177,13 @@ class _Move:
         left = noted(domain, "migration")
         host, ours = left.get("target", ""), left.get("files", [])
         if host not in ("", self.target_uuid):
-            self.task.warn(f"An earlier migration of {self.name} left on the host {host}: {', '.join(ours)}.")
+            if ours:
+                self.task.warn(f"An earlier migration of {self.name} left on the host {host}: {', '.join(ours)}.")
             ours = []
         return Candidate(domain, moved, seen, live, disks, ours)
 
     def _check(self, candidate: Candidate, settled: Settled) -> None:
-        job = busy(candidate.domain, candidate.view)
+        job = None if settled.resume else busy(candidate.domain, candidate.view)
         found = [f"{job}; wait for its end, or cancel it"] if job else []
         if not settled.resume:
             found += reasons(self.source, self.target, candidate, self.plan)
@@ -188,8 +199,10 @@ class _Move:
     def _run(self, candidate: Candidate, settled: Settled) -> Stats:
         if not candidate.live:
             return self._run_offline(candidate)
-        make_files(self.target, candidate.disks)
-        copied = [disk.view.target for disk in candidate.disks]
+        # A post-copy that is taken up again has its disks on the other side already.
+        disks = [] if settled.resume else candidate.disks
+        make_files(self.target, disks)
+        copied = [disk.view.target for disk in disks]
         move = Migration(
             self.source,
             self.target,
@@ -221,6 +234,10 @@ class _Move:
         settled.repaired += now.repaired
         if now.moved:
             return Stats()
+        if where == "split":
+            # The guest is on the other side by now, with its disks there.
+            text = f"{failure.message} {self.name} has changed over, and waits for the rest of its memory. {again}"
+            raise Failure(text, **failure.result) from failure
         left = delete_files(self.target, files)
         if not left and now.source is not None:
             with suppress(Failure):

@@ -113,7 +113,8 @@ def flags(plan: Plan, *, live: bool, persistent: bool, resume: bool = False) -> 
     for flag, wanted in chosen.items():
         found |= flag if wanted else 0
     if resume:
-        found |= libvirt.VIR_MIGRATE_POSTCOPY_RESUME
+        found &= ~(libvirt.VIR_MIGRATE_NON_SHARED_DISK | libvirt.VIR_MIGRATE_NON_SHARED_INC)
+        found |= libvirt.VIR_MIGRATE_POSTCOPY | libvirt.VIR_MIGRATE_POSTCOPY_RESUME
     return int(found)
 
 

@@ -103,7 +103,7 @@ class Migration:
         wanted = flags(self.plan, live=True, persistent=persistent, resume=self.resume)
         params = parameters(self.plan, live=True, copied=self.copied)
         try:
-            if self.plan.max_downtime is not None:
+            if self.plan.max_downtime is not None and not self.resume:
                 self.domain.migrateSetMaxDowntime(self.plan.max_downtime)
             if self.plan.peer_uri is not None:
                 self.domain.migrateToURI3(self.plan.peer_uri, params, wanted)

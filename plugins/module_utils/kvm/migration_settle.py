@@ -10,6 +10,7 @@ machine. Which of them has the guest follows from both states together, and only
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ..task import Failure
@@ -17,10 +18,11 @@ from .connection import Host
 from .errors import NotThere, asking
 from .library import libvirt
 from .migration_checks import refuse_taken
-from .notes import forget
+from .notes import forget, noted
 
 # Both hosts have one machine, by its uuid. What is to be done, by (state on the source, state on the target).
-_MOVE, _FINISH, _DROP, _RESUME, _BOTH, _SPLIT, _UNCLEAR = "move", "finish", "drop", "resume", "both", "split", "unclear"
+_MOVE, _FINISH, _DROP, _RESUME = "move", "finish", "drop", "resume"
+_BOTH, _SPLIT, _LOST, _UNCLEAR = "both", "split", "lost", "unclear"
 _PLANS = {
     ("running", "running"): _BOTH,
     ("running", "held"): _DROP,
@@ -38,6 +40,10 @@ _PLANS = {
     ("off", "held"): _UNCLEAR,
     ("split", "split"): _SPLIT,
     ("split", "held"): _SPLIT,
+    ("split", "running"): _FINISH,
+    ("split", "paused"): _FINISH,
+    ("split", "off"): _LOST,
+    ("split", "none"): _LOST,
 }
 
 
@@ -66,7 +72,8 @@ def state_of(domain: libvirt.virDomain | None) -> str:
     if state in (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED):
         return "off"
     if state != libvirt.VIR_DOMAIN_PAUSED:
-        return "split" if (state, reason) == _RUNNING_SPLIT else "running"
+        is_split = state == libvirt.VIR_DOMAIN_RUNNING and reason in _RUNNING_SPLIT
+        return "split" if is_split else "running"
     if reason in _SPLIT_REASONS:
         return "split"
     return "held" if reason in _HELD_REASONS else "paused"
@@ -81,9 +88,9 @@ _SPLIT_REASONS = (
     () if libvirt is None else (libvirt.VIR_DOMAIN_PAUSED_POSTCOPY, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED)
 )
 _RUNNING_SPLIT = (
-    None
+    ()
     if libvirt is None
-    else (libvirt.VIR_DOMAIN_RUNNING, getattr(libvirt, "VIR_DOMAIN_RUNNING_POSTCOPY_FAILED", -1))
+    else (libvirt.VIR_DOMAIN_RUNNING_POSTCOPY, getattr(libvirt, "VIR_DOMAIN_RUNNING_POSTCOPY_FAILED", -1))
 )
 
 
@@ -92,6 +99,9 @@ def is_migrating(domain: libvirt.virDomain | None) -> bool:
     if domain is None:
         return False
     try:
+        # A post-copy that broke off keeps its job until it is taken up again.
+        if tuple(domain.state()) == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED):
+            return False
         stats = domain.jobStats()
     except libvirt.libvirtError:
         return False
@@ -116,6 +126,12 @@ def settle(source: Host, target: Host, name: str, *, check_mode: bool) -> Settle
         raise Failure(
             f"{name} is {states[0]} on {source.uri} and {states[1]} on {target.uri}, and nothing tells which of the two"
             " is the one to keep. Nothing was done. Look at both, and destroy the wrong one before disks are damaged."
+        )
+    if todo == _LOST:
+        raise Failure(
+            f"The guest of {name} is lost: it had changed over to {target.uri}, and ended there before all its memory"
+            f" had come. What is left of it on {source.uri} may be older than its disks and is not let run. Destroy it"
+            " there, and start it anew."
         )
     if todo == _FINISH:
         settled.repaired.append(f"{name} runs on {target.uri}; what was left of it on {source.uri} was removed")
@@ -147,11 +163,25 @@ def _arrived(there: libvirt.virDomain, target: Host, check_mode: bool) -> Settle
         if not check_mode:
             with asking(f"let {there.name()} run on {target.uri}"):
                 there.resume()
+    left = noted(there, "migration")
+    if left and left.get("autostart") and not there.autostart():
+        settled.repaired.append(f"{there.name()}, whose move went on without its task, starts with {target.uri} again")
+    if left and not check_mode:
+        _carry(there)
     return settled
 
 
+def _carry(there: libvirt.virDomain) -> None:
+    """Give a machine that has arrived what the task that moved it could not give it any more."""
+    with asking(f"set the autostart of {there.name()}"):
+        if noted(there, "migration").get("autostart"):
+            there.setAutostart(1)
+    forget(there, "migration")
+
+
 def _end(domain: libvirt.virDomain) -> None:
-    with asking(f"end the guest of {domain.name()}"):
+    # libvirt may end it in this moment, too.
+    with suppress(NotThere), asking(f"end the guest of {domain.name()}"):
         domain.destroy()
 
 
@@ -165,7 +195,7 @@ def _finish(here: libvirt.virDomain, there: libvirt.virDomain) -> None:
             raise Failure(
                 f"{there.name()} runs on the target but is not defined there. Nothing was removed; define it before."
             )
-        forget(there, "migration")
+        _carry(there)
         if here.isActive():
             here.destroy()
         if here.isPersistent():

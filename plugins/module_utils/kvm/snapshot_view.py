@@ -128,7 +128,8 @@ def outdated(
     among: Sequence[SnapshotView], series: str, keep: int | None, keep_days: int | None, now: float
 ) -> list[SnapshotView]:
     """The snapshots of a series that neither C(keep) (how many) nor C(keep_days) keeps, the newest first."""
-    ours = sorted((item for item in among if item.series == series), key=lambda item: -item.created)
+    # libvirt dates by the second; of one second, the later in the list is the newer.
+    ours = sorted((item for item in reversed(among) if item.series == series), key=lambda item: -item.created)
     if keep is None and keep_days is None:
         return []
     return [
