@@ -40,7 +40,8 @@ options:
     type: bool
     default: true
   xml:
-    description: Whether to return the domain as libvirt has it, without passwords.
+    description: Whether to return the domain as libvirt has it for the next start, without passwords. The filter
+      C(virtstack.core.from_domain_xml) makes a description of it.
     type: bool
     default: false
 """
@@ -164,7 +165,7 @@ vms:
       type: list
       elements: dict
     xml:
-      description: The domain as libvirt has it, of the running guest where there is one. With O(xml=true).
+      description: The domain as libvirt has it for the next start. With O(xml=true).
       type: str
 """
 

@@ -29,8 +29,6 @@ def test_a_second_run_changes_nothing(host: Host, ansible: Ansible) -> None:
     second = ansible.play(CASES / "main.yml", "--diff", uri=host.uri)
     assert second.returncode == 0, second.output
     assert second.changed == 0, second.output
-    checked = ansible.play(CASES / "main.yml", "--check", uri=host.uri)
-    assert checked.changed == 0, checked.output
 
 
 @pytest.mark.parametrize("case", sorted(path.stem for path in CASES.glob("*.yml") if path.stem != "main"))

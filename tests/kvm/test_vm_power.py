@@ -33,5 +33,5 @@ def test_a_second_run_changes_nothing(host: Host, ansible: Ansible) -> None:
 
 @pytest.mark.parametrize("case", ["kvm_vm_power/states", "kvm_vm_info/main"])
 def test_a_playbook_that_asserts_for_itself(case: str, host: Host, ansible: Ansible) -> None:
-    played = ansible.play(CASES / f"{case}.yml", uri=host.uri)
+    played = ansible.play(CASES / f"{case}.yml", uri=host.uri, place=str(host.shared))
     assert played.returncode == 0, played.output

@@ -123,7 +123,7 @@ def _told(machine: _Machine, *, asks_agent: bool, with_xml: bool) -> Result:
         if not is_link_local(address)
     ]
     if with_xml:
-        result["xml"] = shown(document)
+        result["xml"] = shown(machine.config)
     return result
 
 
