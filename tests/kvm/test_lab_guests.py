@@ -112,7 +112,8 @@ def declared(lab: Lab, ansible: Ansible, tmp_path_factory: pytest.TempPathFactor
     """A machine called C(one) that boots the tiny disk, declared by the collection's module."""
     playbook = tmp_path_factory.mktemp("play") / "vm.yml"
     playbook.write_text(DECLARED)
-    rest = {"terminationGracePeriodSeconds": 20, "accessCredentials": CREDENTIALS}
+    cpu = {"cores": 1, "sockets": 1, "threads": 1}
+    rest = {"terminationGracePeriodSeconds": 20, "accessCredentials": CREDENTIALS, "domain": {"cpu": cpu}}
     played = ansible.playbook(playbook, lab, rest=rest)
     assert played.returncode == 0, played.output
     return lab
@@ -207,6 +208,16 @@ def test_keys_and_passwords_reach_a_running_guest(one: Lab) -> None:
     assert "root:$6$" in in_guest(one, "one", "cat /etc/shadow")
     one.ask("PATCH", f"{secrets}/keys", {"stringData": {"k": "ssh-ed25519 BBBB me"}}, MERGE)
     until(lambda: "BBBB" in in_guest(one, "one", "cat /root/.ssh/authorized_keys"), "the new key is there")
+
+
+def test_a_running_guest_gets_another_processor(one: Lab) -> None:
+    cpu = {"spec": {"template": {"spec": {"domain": {"cpu": {"sockets": 2}}}}}}
+    one.ask("PATCH", f"{KUBEVIRT}/virtualmachines/one", cpu, MERGE)
+    until(lambda: instance(one, "one")["status"]["currentCPUTopology"]["sockets"] == 2, "the status tells of two")
+    until(lambda: in_guest(one, "one", "nproc").strip() == "2", "the guest has two")
+    conditions = get(one, "virtualmachines", "one")["status"]["conditions"]
+    assert "RestartRequired" not in {item["type"] for item in conditions}
+    console(one, "one").assert_contiguous()
 
 
 def test_a_guest_shows_its_display(one: Lab) -> None:

@@ -260,6 +260,7 @@ class InstanceController(Controller):
         tells = connected if paused else agent.info is not None
         address = pod["status"].get("podIP", "")
         status["interfaces"] = self._guests.interfaces(vmi, address, agent=tells)
+        status["currentCPUTopology"] = self._guests.hardware(vmi)["currentCPUTopology"]
         found = volume_status(vmi, lambda name: self.claim(vmi, name))
         status["volumeStatus"] = self._guests.volumes(vmi, found)
         if not tells:

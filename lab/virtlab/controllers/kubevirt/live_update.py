@@ -82,7 +82,9 @@ def restart_reason(started: Object, current: Object, strategy: str = "") -> str 
         old_domain["devices"]["interfaces"] = new_domain["devices"].get("interfaces")
         old["networks"] = new.get("networks")
     if old_domain.get("cpu") and new_domain.get("cpu"):
-        old_domain["cpu"]["sockets"] = new_domain["cpu"].get("sockets")
+        fewer = (new_domain["cpu"].get("sockets") or 1) < (old_domain["cpu"].get("sockets") or 1)
+        if not fewer:
+            old_domain["cpu"]["sockets"] = new_domain["cpu"].get("sockets")
     if (new_domain.get("memory") or {}).get("guest"):
         old_domain.setdefault("memory", {})["guest"] = new_domain["memory"]["guest"]
     for field in LIVE_FIELDS:

@@ -37,6 +37,7 @@ class Guest:
     held: bool = False  # standing still for a moment, while its disks are copied
     address: str = ""  # on the pod network, for life
     machine: str = ""
+    vcpus: int = 0  # that it has now
     disks: dict[str, str] = field(default_factory=dict)  # plugged disks, by name: their targets
     nics: dict[str, str] = field(default_factory=dict)  # plugged interfaces, by name: their MACs
     links: dict[str, bool] = field(default_factory=dict)  # whether the link is up
@@ -64,6 +65,9 @@ class Guest:
         domain = ET.fromstring(xml)
         kind = domain.find("./os/type")
         self.machine = kind.get("machine", "") if kind is not None else ""
+        count = domain.find("vcpu")
+        if count is not None:
+            self.vcpus = int(count.get("current") or count.text or 0)
         self.disks, self.nics, self.links = {}, {}, {}
         for disk in domain.iterfind("./devices/disk"):
             if name := _name(disk):

@@ -165,6 +165,8 @@ class RealGuests:
         found = instance_status.hardware(vmi)
         if guest is not None and guest.machine:
             found["machine"] = {"type": guest.machine}
+            topology = found["currentCPUTopology"]
+            topology["sockets"] = max(1, guest.vcpus // (topology["cores"] * topology["threads"]))
         return found
 
     def interfaces(self, vmi: Object, pod_address: str, *, agent: bool) -> list[Object]:
