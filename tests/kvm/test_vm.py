@@ -25,7 +25,7 @@ def test_a_second_run_changes_nothing(host: Host, ansible: Ansible) -> None:
     assert foretold.returncode == 0, foretold.output
     first = ansible.play(CASES / "main.yml", "--diff", uri=host.uri)
     assert first.returncode == 0, first.output
-    assert first.changed == foretold.changed == 3, first.output
+    assert first.changed == foretold.changed == 4, first.output
     second = ansible.play(CASES / "main.yml", "--diff", uri=host.uri)
     assert second.returncode == 0, second.output
     assert second.changed == 0, second.output
