@@ -255,7 +255,7 @@ def for_each(
 ) -> Result:
     """C(act) of every machine, C(limit) at a time, and the task's result. With C(single) its failure is the task's."""
     outcomes = client.in_parallel(act, keys, limit)
-    if single and isinstance(outcomes[0], Failure):
+    if single and outcomes and isinstance(outcomes[0], Failure):
         failure = outcomes[0]
         namespace, name = keys[0]
         known = {"name": name, "namespace": namespace, "changed": False, **failure.result}
