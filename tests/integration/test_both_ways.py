@@ -20,6 +20,8 @@ NAMESPACE = "both-ways"
 BRIDGE = {"interfaces": [{"name": "br-both", "type": "linux-bridge", "state": "up", "bridge": {"port": []}}]}
 # A file of this repository: any file is a raw image.
 IMAGE = str(REPOSITORY / "LICENSE")
+# Of each run's own.
+FILE = "{{ playbook_dir }}/both-ways.img"
 
 __all__ = ["interpreter"]
 
@@ -36,7 +38,7 @@ THERE: Calls = [
     ("image_upload", {"path": IMAGE, "name": "image", "namespace": NAMESPACE, "size": "16Mi"}),
     ("data_volume", {"names": ["one", "two"], "namespace": NAMESPACE, "blank": True, "size": "64Mi", "wait": True}),
     ("data_source", {"name": "one", "namespace": NAMESPACE, "pvc": {"name": "one"}, "wait": True}),
-    ("image_download", {"path": "/tmp/both-ways.img", "pvc": "one", "namespace": NAMESPACE, "if_exists": "keep"}),
+    ("image_download", {"path": FILE, "pvc": "one", "namespace": NAMESPACE, "if_exists": "replace"}),
     ("vm_export", {"name": "out", "pvc": "one", "namespace": NAMESPACE, "wait": True}),
     ("vm_snapshot", {"name": "one", "namespace": NAMESPACE, "vm": "db", "series": "both", "keep": 2, "wait": True}),
     ("vm_snapshot_info", {"namespaces": [NAMESPACE]}),
@@ -81,12 +83,12 @@ ASKED: Calls = [
     ("data_volume", {"names": ["one", "two", "none"], "namespace": NAMESPACE, "state": "absent"}),
     ("data_source", {"name": "one", "namespace": NAMESPACE, "pvc": {"name": "two"}}),
     ("data_source", {"name": "one", "namespace": NAMESPACE}),
-    ("image_download", {"path": "/tmp/both-ways.img", "pvc": "one", "namespace": NAMESPACE}),
+    ("image_download", {"path": FILE, "pvc": "one", "namespace": NAMESPACE}),
     ("image_download", {"path": "/nowhere/x", "pvc": "one", "namespace": NAMESPACE}),
     ("vm_export", {"pvc": "two", "namespace": NAMESPACE}),
     ("vm_export", {"name": "out", "namespace": NAMESPACE, "state": "absent"}),
     ("vm_export", {"vm": "none", "namespace": NAMESPACE, "ttl": "long"}),
-    ("image_download", {"path": "/tmp/both-ways.img", "vm": "x", "namespace": NAMESPACE, "if_exists": "replace"}),
+    ("image_download", {"path": FILE, "vm": "x", "namespace": NAMESPACE, "if_exists": "replace"}),
     ("vm_snapshot", {"name": "one", "namespace": NAMESPACE, "state": "absent"}),
     ("vm_snapshot", {"name": "two", "namespace": NAMESPACE, "vm": "db", "series": "both", "keep": 1}),
     ("vm_snapshot", {"name": "two", "namespace": NAMESPACE, "vm": "db", "keep": 1}),

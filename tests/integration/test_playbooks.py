@@ -37,20 +37,23 @@ def namespace_of(playbook: Path) -> str:
 
 
 @pytest.mark.parametrize("playbook", playbooks(main=True), ids=name_of)
-def test_a_second_run_changes_nothing_and_only_reads(playbook: Path, lab: Lab, ansible: Ansible) -> None:
-    namespace = namespace_of(playbook)
-    first = ansible.playbook(playbook, lab, "--diff", test_namespace=namespace)
+def test_a_second_run_changes_nothing_and_only_reads(
+    playbook: Path, lab: Lab, ansible: Ansible, tmp_path: Path
+) -> None:
+    variables = {"test_namespace": namespace_of(playbook), "test_directory": str(tmp_path)}
+    first = ansible.playbook(playbook, lab, "--diff", **variables)
     assert first.returncode == 0, first.output
     lab.forget_requests()
-    second = ansible.playbook(playbook, lab, "--diff", test_namespace=namespace)
+    second = ansible.playbook(playbook, lab, "--diff", **variables)
     assert second.returncode == 0, second.output
     assert second.changed == 0, second.output
     assert lab.writes() == {}, second.output
 
 
 @pytest.mark.parametrize("playbook", playbooks(main=False), ids=name_of)
-def test_a_playbook_that_asserts_for_itself(playbook: Path, lab: Lab, ansible: Ansible) -> None:
-    played = ansible.playbook(playbook, lab, test_namespace=namespace_of(playbook))
+def test_a_playbook_that_asserts_for_itself(playbook: Path, lab: Lab, ansible: Ansible, tmp_path: Path) -> None:
+    variables = {"test_namespace": namespace_of(playbook), "test_directory": str(tmp_path)}
+    played = ansible.playbook(playbook, lab, **variables)
     assert played.returncode == 0, played.output
 
 
