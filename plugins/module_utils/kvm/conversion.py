@@ -122,7 +122,7 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _cpu(domain: Element) -> dict[str, Any] | None:
     found, cpu = view(domain), domain.find("cpu")
-    parts: dict[str, Any] = dict(found.topology) or {"sockets": found.vcpus}
+    parts: dict[str, Any] = dict(found.topology) or {"sockets": found.vcpus, "cores": 1, "threads": 1}
     if found.vcpus < found.vcpus_maximum and found.topology:
         # There is room for more; the number that runs is what is declared.
         parts["sockets"] = max(1, found.vcpus // (found.topology["cores"] * found.topology["threads"]))

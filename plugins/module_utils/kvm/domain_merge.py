@@ -127,7 +127,7 @@ def _vcpus(domain: Element, cpu: Cpu) -> None:
     if running < room and count <= room and (arranged or topology is None):
         vcpu.set("current", str(count))
         return
-    if count == running == room and (topology is None or wanted == parts) and not (topology is None and declared):
+    if count == running == room and wanted == parts:
         return
     vcpu.text = str(count)
     vcpu.attrib.pop("current", None)

@@ -112,6 +112,13 @@ def test_room_for_more_vcpus_is_kept() -> None:
     assert (view(domain).vcpus, view(domain).vcpus_maximum) == (9, 9)
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_number_of_vcpus_alone_is_that_of_sockets(number: int) -> None:
+    domain = parse(f"<domain><vcpu>{number}</vcpu><cpu mode='host-model'/></domain>")
+    merged(domain, cpu={"sockets": number})
+    assert domain.find("cpu/topology") is None
+
+
 def test_secure_boot_is_said_either_way() -> None:
     for wanted in (True, False):
         domain = merged(firmware={"mode": "efi", "secure_boot": wanted})
