@@ -191,13 +191,15 @@ def test_a_seed_that_would_not_work_is_refused(described: dict[str, Any], told: 
 def test_what_only_the_other_side_can_do_is_refused_with_what_to_use() -> None:
     problems = refused(disks=[{"name": "root", "path": "/images/root.qcow2"}])
     assert problems == ["disks.path: is not for a cluster; use disks.pvc, disks.http or disks.container_disk"]
-    with pytest.raises(Refused, match=r"disks\.boot_source: is not for a KVM host"):
+    with pytest.raises(Refused, match=r"disks\.pvc: is not for a KVM host"):
         read_machine({"disks": [{"name": "root", "pvc": "claim"}]}, CLUSTER_ONLY, "a KVM host")
 
 
 def test_the_tables_name_options_that_exist() -> None:
     known = {f"disks.{name}" for name in options.DISK_OPTIONS}
     known |= {f"interfaces.{name}" for name in options.INTERFACE_OPTIONS}
+    known |= {f"cpu.{name}" for name in options.MACHINE_OPTIONS["cpu"]["options"]}
+    known |= {f"disks.{source.option}.{field}" for source in SOURCES.values() for field in source.fields}
     known |= {f"cloud_init.{name}" for name in options.MACHINE_OPTIONS["cloud_init"]["options"]}
     assert {*CLUSTER_ONLY, *KVM_ONLY} <= known
     assert set(SOURCES) <= set(options.DISK_OPTIONS)
