@@ -170,6 +170,34 @@ def test_a_live_migration_loses_no_tick(one: Lab) -> None:
     assert in_guest(one, "one", "hostname") == "one\n"
 
 
+def test_a_migration_that_is_called_off_leaves_the_guest_where_it_is(one: Lab) -> None:
+    policies = "/apis/migrations.kubevirt.io/v1alpha1/migrationpolicies"
+    slow = {"apiVersion": "migrations.kubevirt.io/v1alpha1", "kind": "MigrationPolicy", "metadata": {"name": "slow"}}
+    labels = {"kubernetes.io/metadata.name": "guests"}
+    spec = {"selectors": {"namespaceSelector": labels}, "bandwidthPerMigration": "1Mi"}
+    one.ask("POST", policies, {**slow, "spec": spec})
+    before = instance(one, "one")["status"]["nodeName"]
+    migration = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration"}
+    migration |= {"metadata": {"name": "off"}, "spec": {"vmiName": "one"}}
+    place = f"{KUBEVIRT}/virtualmachineinstancemigrations"
+    one.ask("POST", place, migration)
+    until(
+        lambda: get(one, "virtualmachineinstancemigrations", "off")["status"]["phase"] == "Running", "it is under way"
+    )
+    one.ask("DELETE", f"{place}/off")
+    one.ask("DELETE", f"{policies}/slow")
+
+    def ended() -> Object | None:
+        state: Object = instance(one, "one")["status"]["migrationState"]
+        return state if state.get("endTimestamp") and state.get("abortStatus") else None
+
+    assert until(ended, "it is called off")["abortStatus"] == "Succeeded"
+    assert instance(one, "one")["status"]["nodeName"] == before
+    until(lambda: domain(one, "one").jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE, "the hypervisor has given it up")
+    console(one, "one").wait_for_ticks(3)
+    console(one, "one").assert_contiguous()
+
+
 def test_a_paused_guest_does_not_count(one: Lab) -> None:
     console(one, "one").wait_for_ticks(1)
     one.ask("PUT", f"{ACTIONS}/one/pause", {})

@@ -193,6 +193,8 @@ class RealGuests:
         guest = self.known(vmi)
         if guest is None:
             return Moved(Step(problem="the guest is gone"))
+        if guest.moving and guest.transfer is not None and guest.transfer.uid != move.uid:
+            return Moved(WAITING)  # one that was called off is still being undone
         if guest.transfer is None or guest.transfer.uid != move.uid:
             guest.transfer = Transfer(move.uid, move.target)
             self._begin(self._move(guest, guest.transfer, move))
