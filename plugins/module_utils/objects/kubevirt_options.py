@@ -15,6 +15,7 @@ from typing import Any
 
 from ..machine import names
 from ..machine.description import KVM_ONLY, Machine, read_machine
+from ..machine.interfaces import HOST_PREFIXES
 from ..machine.options import MACHINE_OPTIONS, Option
 from ..machine.refusal import Problems, Refused
 from .kubevirt import RUN_STRATEGIES
@@ -120,6 +121,12 @@ def read_declaration(options: Mapping[str, Any]) -> Declaration:
             problems.add(f'{option}: is "{value}", but definition.metadata.{option} is "{inside}"; give it once')
     _check_names(problems, name, namespace)
     machine = problems.take(lambda: read_machine(options, KVM_ONLY, "a cluster"))
+    for interface in (machine.interfaces if machine else None) or ():
+        if (interface.network or "").startswith(HOST_PREFIXES):
+            problems.add(
+                f"interface {interface.name}: network: {interface.network} is a device of a KVM host; name a"
+                " NetworkAttachmentDefinition"
+            )
     fields = problems.take(lambda: _fields(options)) or {}
     if "spec.instancetype" in fields:
         for option in ("cpu", "memory", "hugepages"):

@@ -467,3 +467,8 @@ def test_namespaces_of_the_platform_are_told_from_others(namespace: str) -> None
     assert is_platform_namespace(namespace)
     assert not is_platform_namespace(f"my-{namespace}")
     assert not is_platform_namespace("default")
+
+
+@pytest.mark.parametrize("network", ["bridge:br0", "macvtap:eth0"])
+def test_a_device_of_a_kvm_host_is_no_network_of_a_cluster(network: str) -> None:
+    assert "is a device of a KVM host" in refused(memory="1Gi", interfaces=[{"name": "a", "network": network}])
