@@ -80,6 +80,9 @@ class Import:
     def run(self, served: Served, objects: list[Object]) -> Result:
         """Declare what the export holds, and wait until its volumes are filled. Raises Failure."""
         listed = imported.adapted(self._objects(served, objects), self._wish)
+        for volume in imported.unsized(listed):
+            # A clone takes its size from what it is cloned from, which an import cannot ask.
+            imported.give_size(volume, self._size(imported.exported_claim(volume)))
         names = imported.volumes_of(listed)
         before = {name: cdi.restarts(self._client.get(DATA_VOLUME, name, self._wish.namespace)) for name in names}
         for item in listed:

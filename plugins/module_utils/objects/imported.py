@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,3 +133,28 @@ def volumes_of(objects: Iterable[Object]) -> list[str]:
         elif item["kind"] == DATA_VOLUME.kind:
             names.append(item["metadata"]["name"])
     return list(dict.fromkeys(names))
+
+
+def unsized(objects: Sequence[Object]) -> list[Object]:
+    """The data volumes among objects, and in the templates of machines, that are imported and do not say how large."""
+    found = [item for item in objects if item["kind"] == DATA_VOLUME.kind]
+    for item in objects:
+        found += at(item, "spec.dataVolumeTemplates") or []
+    return [
+        volume
+        for volume in found
+        if at(volume, "spec.source.http.url")
+        and not any(at(volume, f"spec.{way}.resources.requests.storage") for way in ("storage", "pvc"))
+    ]
+
+
+def exported_claim(volume: Object) -> str:
+    """The claim that a data volume is imported from, by the link of the export: C(.../volumes/CLAIM/disk.img.gz)."""
+    return str(at(volume, "spec.source.http.url")).rpartition("/volumes/")[2].partition("/")[0]
+
+
+def give_size(volume: Object, size: str) -> None:
+    """Say how large a data volume is to be."""
+    way = "pvc" if at(volume, "spec.pvc") is not None else "storage"
+    asked = volume["spec"].setdefault(way, {}).setdefault("resources", {}).setdefault("requests", {})
+    asked["storage"] = size

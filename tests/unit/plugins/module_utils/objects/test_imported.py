@@ -101,3 +101,16 @@ def test_the_manifests_are_not_changed_themselves() -> None:
     before = copy.deepcopy(given)
     imported.adapted(given, Wish("test", ORIGINAL, "copy"))
     assert given == before
+
+
+def test_a_clone_that_told_no_size_is_given_that_of_the_claim_it_is_imported_from() -> None:
+    link = "https://export.example.com/api/export.kubevirt.io/v1/namespaces/prod/virtualmachineexports/db/volumes/"
+    sized = {"metadata": {"name": "a"}, "spec": {"source": {"http": {"url": f"{link}a/disk.img"}}}}
+    sized["spec"]["storage"] = {"resources": {"requests": {"storage": "1Gi"}}}
+    clone = {"metadata": {"name": "b"}, "spec": {"source": {"http": {"url": f"{link}db-root/disk.img.gz"}}}}
+    vm = {"kind": "VirtualMachine", "spec": {"dataVolumeTemplates": [sized, clone]}}
+    (found,) = imported.unsized([vm])
+    assert imported.exported_claim(found) == "db-root"
+    imported.give_size(found, "2Gi")
+    assert clone["spec"]["storage"] == {"resources": {"requests": {"storage": "2Gi"}}}
+    assert imported.unsized([vm]) == []
