@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from .xml import NAMESPACE, make
+from .xml import NAMESPACE
 
 ALIAS_PREFIX = "ua-"
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
@@ -199,15 +199,6 @@ def _interfaces(domain: Element) -> Iterator[InterfaceView]:
             link=_attribute(element, "link", "state") or "up",
             boot_order=_order(element),
         )
-
-
-def kept_element(labels: Mapping[str, str], annotations: Mapping[str, str]) -> Element:
-    """The element that keeps labels and annotations in a domain's metadata, as one JSON text each."""
-    element = make(f"{{{NAMESPACE}}}machine")
-    for tag, values in (("labels", labels), ("annotations", annotations)):
-        if values:
-            element.append(make(f"{{{NAMESPACE}}}{tag}", json.dumps(dict(values), sort_keys=True)))
-    return element
 
 
 def _kept(domain: Element) -> dict[str, dict[str, str]]:
