@@ -126,7 +126,7 @@ options:
         such because they had the name, or a list of names of its disks, whatever made them. By default all are kept.
       - Where all that were made go, its EFI variables and the state of its TPM go too. Otherwise they stay, as what is
         sealed with them could not be read again.
-      - A disk that is also one of another machine is refused.
+      - A disk that is also one of another machine is refused, and so is one that another volume is built on.
     type: raw
     default: false
   force:

@@ -50,8 +50,8 @@ options:
     description:
       - V(present) - it exists as declared. V(absent) - it is gone, with what is in it. V(wiped) - what is in it is
         overwritten, each time this is asked for; one that is not raw is made anew then, blank.
-      - One that other volumes of the pool build on is not deleted, wiped or overwritten, unless O(force=true). One that
-        a guest that is off uses is deleted with a warning.
+      - One that other volumes of the host's active pools build on is not deleted, wiped or overwritten, unless
+        O(force=true). One that a guest that is off uses is deleted with a warning.
     type: str
     choices: [present, absent, wiped]
     default: present

@@ -32,6 +32,6 @@ def test_a_second_run_changes_nothing(host: Host, ansible: Ansible) -> None:
 
 
 @pytest.mark.parametrize("case", sorted(path.stem for path in CASES.glob("*.yml") if path.stem != "main"))
-def test_a_playbook_that_asserts_for_itself(case: str, host: Host, ansible: Ansible) -> None:
-    played = ansible.play(CASES / f"{case}.yml", uri=host.uri)
+def test_a_playbook_that_asserts_for_itself(case: str, host: Host, ansible: Ansible, tmp_path: Path) -> None:
+    played = ansible.play(CASES / f"{case}.yml", uri=host.uri, work=str(tmp_path))
     assert played.returncode == 0, played.output

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,8 +131,10 @@ def _disks(fleet: Fleet, before: Element, removal: Removal) -> tuple[dict[str, l
                 f"delete_disks: no storage pool of the host knows {sources[name]}, the disk {name} of {found.name};"
                 " leave it out, or make it known with a pool."
             )
-        _refuse_used(fleet, found.name, name, volume)
         deleted[name] = volume
+    going = {volume.path() for volume in deleted.values()}
+    for name, volume in deleted.items():
+        _refuse_used(fleet, found.name, name, volume, going)
     return deleted, {name: str(source) for name, source in sources.items()}
 
 
@@ -144,18 +146,20 @@ def _volume(fleet: Fleet, disk: DiskView) -> libvirt.virStorageVol | None:
     return volume_at(connection, disk.source or "")
 
 
-def _refuse_used(fleet: Fleet, machine: str, disk: str, volume: libvirt.virStorageVol) -> None:
+def _refuse_used(fleet: Fleet, machine: str, disk: str, volume: libvirt.virStorageVol, going: Collection[str]) -> None:
+    """Raises Failure for a volume that is another machine's, too, or below a volume that does not go as well."""
     path = volume.path()
-    other = next(
-        (
-            domain.name
-            for domain in fleet.domains().values()
-            if domain.name != machine and any(item.source == path for item in domain.disks)
-        ),
-        None,
-    )
+    with asking(f"look up the pool of {path}"):
+        pool = volume.storagePoolLookupByVolume().name()
+    other = fleet.user(path, pool, volume.name(), machine)
     if other is not None:
         raise Failure(f"delete_disks: {path}, the disk {disk} of {machine}, is one of virtual machine {other}, too.")
+    above = fleet.overlay(path, going)
+    if above is not None:
+        raise Failure(
+            f"delete_disks: volume {above.pool}/{above.volume} is built on {path}, the disk {disk} of {machine}, and"
+            f" would be lost. Delete that first, or leave {disk} out."
+        )
 
 
 def _removed(domain: libvirt.virDomain, before: Element, removal: Removal) -> Iterator[str]:

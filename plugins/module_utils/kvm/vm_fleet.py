@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
@@ -16,7 +16,8 @@ from .connection import Host
 from .errors import asking, explained
 from .library import libvirt
 from .platform import Platform, platform
-from .view import DomainView, view
+from .usage import Overlay, Use, overlays, uses
+from .view import DiskView, DomainView, view
 from .xml import parse
 
 # Pools whose volumes are files or devices below the pool's target, and of which libvirt's type a disk is then.
@@ -56,6 +57,9 @@ class Fleet:
         self._pools: dict[str, Pool] = {}
         self._platforms: dict[tuple[str | None, str | None, str | None], Platform] = {}
         self._claimed: dict[str, str] = {}
+        self._targets: dict[str, str | None] = {}
+        self._uses: list[Use] | None = None
+        self._overlays: list[Overlay] | None = None
 
     def platform(self, architecture: str | None, machine: str | None, type_: str | None) -> Platform:
         """See platform. Raises Refused."""
@@ -99,7 +103,7 @@ class Fleet:
                 for domain in self.domains().values()
                 if domain.name != name
                 and any(
-                    (disk.source == path or (disk.pool is not None and (disk.pool, disk.source) == (pool, volume)))
+                    ((disk.pool is not None and (disk.pool, disk.source) == (pool, volume)) or self.place(disk) == path)
                     and not disk.readonly
                     and not disk.shareable
                     for disk in domain.disks
@@ -112,6 +116,37 @@ class Fleet:
             raise Refused(
                 f"{label}: {path} is a disk of virtual machine {other}; use another, or set shareable: true on both"
             )
+
+    def place(self, disk: DiskView) -> str | None:
+        """The path of what a disk is, also of one that names a volume and its pool."""
+        if disk.pool is None or disk.source is None:
+            return disk.source
+        with self._lock:
+            if disk.pool not in self._targets:
+                found = self.host.pool(disk.pool)
+                with asking(f"read pool {disk.pool}"):
+                    document = parse(found.XMLDesc(0)) if found is not None else None
+                self._targets[disk.pool] = document.findtext("target/path") if document is not None else None
+            target = self._targets[disk.pool]
+        return f"{target.strip().rstrip('/')}/{disk.source}" if target else None
+
+    def user(self, path: str, pool: str, volume: str, name: str) -> str | None:
+        """Another machine than C(name) that has the volume: as a disk, or, while it runs, below one."""
+        for domain in self.domains().values():
+            if domain.name != name and any(self.place(disk) == path for disk in domain.disks):
+                return domain.name
+        with self._lock:
+            if self._uses is None:
+                self._uses = uses(self.host, running_only=True)
+        return next((use.guest for use in self._uses if use.guest != name and use.is_of(path, pool, volume)), None)
+
+    def overlay(self, path: str, but: Collection[str]) -> Overlay | None:
+        """A volume that is built on the file and is still there, none of the paths C(but)."""
+        with self._lock:
+            if self._overlays is None:
+                self._overlays = overlays(self.host)
+        above = (item for item in self._overlays if item.backing == path and item.path not in but)
+        return next((item for item in above if volume_at(self.host.connection, item.path) is not None), None)
 
     def require_network(self, name: str, label: str, *, active: bool) -> None:
         """Raises Refused for a network that the host does not have, or that does not run where a guest is to start."""

@@ -19,7 +19,7 @@ from ..task import Failure
 from .connection import Host
 from .errors import KvmError, NotThere, asking
 from .library import libvirt
-from .usage import Use, uses
+from .usage import Use, overlays, uses
 from .volume_xml import MARKED_POOLS, UNFINISHED, Volume, volume_of
 from .xml import make, parse, written
 
@@ -115,22 +115,15 @@ class Pool:
         return [use for use in found if use.is_of(volume.path, self.name, name)]
 
     def built_on(self, volume: Volume) -> list[str]:
-        """The names of the pool's other volumes whose backing file it is."""
-        with asking(f"list the volumes of pool {self.name}"):
-            others = self.pool.listAllVolumes(0)
+        """The volumes whose backing file it is: names of this pool's, C(POOL/NAME) of others'."""
+        above = [item for item in overlays(self.host) if item.backing == volume.path]
+        # A directory may be that of several pools.
+        here = {item.path for item in above if item.pool == self.name}
         return sorted(
-            other.name()
-            for other, text in zip(others, self.host.in_parallel(_document, others), strict=True)
-            if text and volume_of(text).backing == volume.path
+            item.volume if item.pool == self.name else f"{item.pool}/{item.volume}"
+            for item in above
+            if item.pool == self.name or item.path not in here
         )
-
-
-def _document(volume: libvirt.virStorageVol) -> str | None:
-    try:
-        return str(volume.XMLDesc(0))
-    except libvirt.libvirtError:
-        # It was deleted since it was listed.
-        return None
 
 
 def _patiently(step: Callable[[], object], asked: str, patience: float = _PATIENCE) -> None:
