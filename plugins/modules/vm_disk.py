@@ -91,10 +91,14 @@ options:
     description: Make the disk from a VolumeSnapshot, by name, or by a dictionary of C(name) and C(namespace).
     type: raw
   pvc:
-    description: Use this PersistentVolumeClaim itself. One that is not there is refused.
+    description:
+      - Use this PersistentVolumeClaim itself. One that is not there is refused, and so is one that the guest of another
+        machine runs on, without O(readonly) or O(shareable).
     type: str
   data_volume:
-    description: Use this DataVolume itself. One that is not there is refused.
+    description:
+      - Use this DataVolume itself. One that is not there is refused, and so is one that the guest of another machine
+        runs on, without O(readonly) or O(shareable).
     type: str
   container_disk:
     description:

@@ -24,6 +24,7 @@ from ..task import Failure, Result, Task
 from . import kubevirt_plug as plug
 from . import kubevirt_status as status
 from .cdi import DATA_VOLUME
+from .claim_users import users
 from .core import POD, PVC, STORAGE_CLASS
 from .kubevirt import (
     INSTANCE_ACTIONS,
@@ -162,6 +163,7 @@ class _Job:
             return self._kept(there)
         if self.disk.source is None:
             raise Failure(f"disk {name}: has no source; add one of {', '.join(SOURCE_OPTIONS)}.")
+        self._refuse_shared()
         cold = plug.cold_reason(self.disk)
         if cold is None:
             return self._plugged()
@@ -185,6 +187,29 @@ class _Job:
             self.result.update(changed=True, action="updated")
         self._await_plugged(claim, volume)
         return self._done(self._shown(name) if self.result["changed"] else None)
+
+    def _refuse_shared(self) -> None:
+        """Two guests that write to one disk and do not know of each other destroy what is on it."""
+        disk = self.disk
+        if known(disk.source).option not in plug.HOT_SOURCES or disk.shareable or disk.readonly or disk.device == "cdrom":
+            return
+        claim = disk.origin["name"]
+        using = users(self.client, self.namespace)
+        running, stopped = (
+            [f"VirtualMachine {self.namespace}/{user}" for user in found.get(claim, ()) if user != self.name]
+            for found in (using.running, using.stopped)
+        )
+        if running:
+            raise Failure(
+                f"Cannot plug disk {disk.name} into {label(self.vm)}: {claim} is the disk of {', '.join(running)}, which"
+                " runs, and two guests that write to one disk destroy what is on it. Stop that machine, set readonly:"
+                " true, or set shareable: true if the guests are made for it (a cluster file system, say)."
+            )
+        if stopped:
+            self.task.warn(
+                f"disk {disk.name}: {claim} is a disk of {', '.join(stopped)} as well. Do not run both at once, unless"
+                " their guests are made for a shared disk."
+            )
 
     def _waits_for_restart(self) -> bool:
         """Whether the running guest has another disk of this name than its machine, or none that could be plugged."""

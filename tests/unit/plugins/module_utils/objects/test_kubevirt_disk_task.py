@@ -100,3 +100,23 @@ def test_a_disk_of_the_instance_becomes_the_machines(client: Client) -> None:
     assert names(client.get(VIRTUAL_MACHINE, "db", "prod"), "spec.template.spec.volumes") == ["kept"]
     with pytest.raises(Failure, match="is a disk of the machine prod/db, not only of its guest"):
         disk(client, name="kept", state="absent", persist=False)
+
+
+def test_a_disk_that_another_guest_writes_to_is_not_shared_by_accident(client: Client) -> None:
+    spec = {"domain": {"memory": {"guest": "64Mi"}, "devices": {}}}
+    for name in ("owner", "sleeper"):
+        vm = {
+            "apiVersion": "kubevirt.io/v1",
+            "kind": "VirtualMachine",
+            "metadata": {"name": name, "namespace": "prod"},
+            "spec": {"runStrategy": "Always" if name == "owner" else "Halted", "template": {"spec": spec}},
+        }
+        client.create(VIRTUAL_MACHINE, vm)
+    wait(client, VIRTUAL_MACHINE_INSTANCE, "owner", "prod", running, timeout=SECONDS)
+    disk(client, vm="owner", name="dear", blank=True, size="1Gi", access_modes=["ReadWriteMany"])
+    with pytest.raises(Failure, match="VirtualMachine prod/owner, which runs, and two guests"):
+        disk(client, name="stolen", pvc="owner-dear")
+    with pytest.raises(Failure, match="VirtualMachine prod/owner, which runs"):
+        disk(client, vm="sleeper", name="stolen", data_volume="owner-dear")
+    assert "stolen" not in names(client.get(VIRTUAL_MACHINE, "db", "prod"), "spec.template.spec.volumes")
+    assert disk(client, vm="sleeper", name="stolen", pvc="owner-dear", shareable=True, wait=False)["changed"]
