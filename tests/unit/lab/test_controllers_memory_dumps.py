@@ -83,3 +83,16 @@ def test_a_request_goes_on_only_when_its_volume_has() -> None:
     leaving = {"claimName": "a", "phase": "Dissociating"}
     assert next_request(leaving, with_dump({}, "a"), None) == leaving
     assert next_request(leaving, {}, None) is None
+
+
+def test_a_machine_with_a_dump_is_restored_without_its_volume(played: Played) -> None:
+    played.machine("dumped")
+    ask(played, "dumped", claimName="dump", phase="Associating")
+    group = {"apiGroup": "kubevirt.io", "kind": "VirtualMachine"}
+    snapshots, restores = (f"virtualmachine{kind}s.snapshot.kubevirt.io" for kind in ("snapshot", "restore"))
+    played.create(snapshots, "before", {"source": {**group, "name": "dumped"}}, "prod")
+    wish = {"target": {**group, "name": "again"}, "virtualMachineSnapshotName": "before"}
+    played.create(restores, "back", wish, "prod")
+    assert played.get(restores, "back", "prod")["status"]["complete"]
+    spec = played.get(VMS, "again", "prod")["spec"]["template"]["spec"]
+    assert [item["name"] for item in spec["volumes"]] == ["root"]

@@ -133,6 +133,10 @@ class RestoreController(Controller):
         spec = copied(source["spec"])
         claims = {volume["volumeName"]: volume["persistentVolumeClaim"] for volume in volumes}
         replaced = set()
+        kept = spec["template"]["spec"].get("volumes")
+        if kept:
+            # The dump of another moment is restored as a claim, and is no volume of the machine any more.
+            spec["template"]["spec"]["volumes"] = [volume for volume in kept if "memoryDump" not in volume]
         for volume in spec["template"]["spec"].get("volumes") or ():
             if volume["name"] in claims:
                 replaced.add((volume.pop("dataVolume", None) or {}).get("name"))
