@@ -50,8 +50,8 @@ options:
     description:
       - V(present) - it exists as declared. V(absent) - it is gone, with what is in it. V(wiped) - what is in it is
         overwritten, each time this is asked for; one that is not raw is made anew then, blank.
-      - One that other volumes of the host's active pools build on is not deleted, wiped or overwritten, unless
-        O(force=true). One that a guest that is off uses is deleted with a warning.
+      - One that other volumes of the host's active pools build on is not deleted, wiped, shrunk or
+        overwritten, unless O(force=true). One that a guest that is off uses is deleted with a warning.
     type: str
     choices: [present, absent, wiped]
     default: present
@@ -181,7 +181,7 @@ options:
     choices: [zero, nnsa, dod, bsi, gutmann, schneier, pfitzner7, pfitzner33, random, trim]
     default: zero
   force:
-    description: Whether a volume that others build on is deleted, wiped or overwritten. B(They are lost with it.)
+    description: Whether a volume that others build on is deleted, wiped, shrunk or overwritten. B(They are lost with it.)
     type: bool
     default: false
 seealso:

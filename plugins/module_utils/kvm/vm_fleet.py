@@ -94,7 +94,7 @@ class Fleet:
                 yield domain.name
 
     def check_free(self, path: str, pool: str | None, volume: str | None, name: str, label: str) -> None:
-        """Raises Refused where another machine writes to the file or volume, or is given it in the same task."""
+        """Raises Refused where another machine writes to it, or is given it in the same task, or a volume builds on it."""
         with self._lock:
             owner = self._claimed.setdefault(f"path {path}", name)
         other = next(
@@ -115,6 +115,12 @@ class Fleet:
         if other is not None:
             raise Refused(
                 f"{label}: {path} is a disk of virtual machine {other}; use another, or set shareable: true on both"
+            )
+        above = self.overlay(path)
+        if above is not None:
+            raise Refused(
+                f"{label}: volume {above.pool}/{above.volume} is built on {path}, and would be lost when a guest writes"
+                " to that; use that volume, or another one that virtstack.core.kvm_volume makes with backing"
             )
 
     def place(self, disk: DiskView) -> str | None:
@@ -140,7 +146,7 @@ class Fleet:
                 self._uses = uses(self.host, running_only=True)
         return next((use.guest for use in self._uses if use.guest != name and use.is_of(path, pool, volume)), None)
 
-    def overlay(self, path: str, but: Collection[str]) -> Overlay | None:
+    def overlay(self, path: str, but: Collection[str] = ()) -> Overlay | None:
         """A volume that is built on the file and is still there, none of the paths C(but)."""
         with self._lock:
             if self._overlays is None:

@@ -193,6 +193,8 @@ class Change:
             )
         refuse_use(self._pool, declared.name, live, "resize")
         shrinks = wanted < live.capacity
+        if shrinks:
+            self._refuse_dependents(live, "shrink")
         if "cloned" not in self._actions:
             self._actions.append("shrunk" if shrinks else "grown")
         if not self._makes:
