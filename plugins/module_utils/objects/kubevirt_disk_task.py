@@ -191,7 +191,8 @@ class _Job:
     def _refuse_shared(self) -> None:
         """Two guests that write to one disk and do not know of each other destroy what is on it."""
         disk = self.disk
-        if known(disk.source).option not in plug.HOT_SOURCES or disk.shareable or disk.readonly or disk.device == "cdrom":
+        is_shared = disk.shareable or disk.readonly or disk.device == "cdrom"
+        if known(disk.source).option not in plug.HOT_SOURCES or is_shared:
             return
         claim = disk.origin["name"]
         using = users(self.client, self.namespace)
@@ -201,8 +202,8 @@ class _Job:
         )
         if running:
             raise Failure(
-                f"Cannot plug disk {disk.name} into {label(self.vm)}: {claim} is the disk of {', '.join(running)}, which"
-                " runs, and two guests that write to one disk destroy what is on it. Stop that machine, set readonly:"
+                f"Cannot plug disk {disk.name} into {label(self.vm)}: {claim} is the disk of {', '.join(running)},"
+                " which runs, and two guests that write to one disk destroy what is on it. Stop that machine, set readonly:"
                 " true, or set shareable: true if the guests are made for it (a cluster file system, say)."
             )
         if stopped:
