@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import http.client
 import json
@@ -19,7 +20,7 @@ import queue
 import stat
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -64,6 +65,43 @@ class Target:
     def notes(self) -> Path:
         return self.path.with_name(f".{self.path.name}.part.json")
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other runs from writing to the part meanwhile. Raises Failure where one does.
+
+        A worker of Ansible outlives a playbook that is killed, and goes on with what it does.
+        """
+        descriptor = self._locked()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                if _is_at(descriptor, self.part) and os.fstat(descriptor).st_size == 0:
+                    self.part.unlink()
+            os.close(descriptor)
+
+    def _locked(self) -> int:
+        while True:
+            try:
+                descriptor = os.open(self.part, os.O_RDWR | os.O_CREAT, 0o600)
+            except OSError as error:
+                raise Failure(f"{self.path} cannot be written: {error.strerror or error}.") from error
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                raise Failure(
+                    f"{self.path} is being fetched by another run, or by what a killed one left running. Nothing was"
+                    " changed. Wait until it has ended, and try again."
+                ) from None
+            except OSError:
+                # A file system without locks.
+                return descriptor
+            if _is_at(descriptor, self.part):
+                return descriptor
+            # The other run has given it its name, or removed it, in between.
+            os.close(descriptor)
+
     def present(self) -> Fetched | None:
         """What is there already, if it stays. Raises Failure where it may not be touched, or nothing can be put."""
         path = self.path
@@ -96,6 +134,13 @@ class Target:
             f"{path} exists. Nothing was fetched. Remove it, or set if_exists: replace to fetch it anew, or keep to"
             " leave it as it is."
         )
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def digests_of(path: Path, *algorithms: str) -> dict[str, str]:
@@ -201,7 +246,8 @@ class Fetch:
             asked |= {"Range": f"bytes={have}-", "If-Range": validator}
         with self.endpoint.open(self.path, asked) as response:
             if response.status == 416:
-                self._discard()
+                # Emptied, not removed, for it is held.
+                os.truncate(self.target.part, 0)
                 raise Broken(f"{self.endpoint.what} has another content now.")
             if response.status not in (200, 206):
                 self._refuse(response)

@@ -45,13 +45,15 @@ def download(client: Client, task: Task) -> Result:
             task.warn(warning)
     if task.check_mode:
         return _result(task, Fetched(str(target.path), 0, "", True), before)
-    export, is_ours = _export(client, task, course)
-    try:
-        ready = _await(client, task, course, export)
-        found = fetch(task, exports.served(client, ready), params["volume"], params["format"], target)
-    finally:
-        if is_ours and not params["keep_export"]:
-            _drop(client, task, course, export)
+    # Before the export is made, which another run to the same file would use as well, and delete.
+    with target.held():
+        export, is_ours = _export(client, task, course)
+        try:
+            ready = _await(client, task, course, export)
+            found = fetch(task, exports.served(client, ready), params["volume"], params["format"], target)
+        finally:
+            if is_ours and not params["keep_export"]:
+                _drop(client, task, course, export)
     return _result(task, found, before)
 
 
@@ -121,7 +123,7 @@ def _drop(client: Client, task: Task, course: Course, export: Object) -> None:
 
 
 def fetch(task: Task, served: Served, name: str | None, wanted: str, target: Target) -> Fetched:
-    """Fetch a volume of an export into a file. Raises Failure."""
+    """Fetch a volume of an export into a file, which is held. Raises Failure."""
     volume = served.volume(name)
     endpoint, path = served.endpoint(served.link(volume, wanted))
     source = at(served.export, "spec.source")

@@ -179,7 +179,10 @@ class _Export:
         present = {name: target.present() for name, target in targets.items()}
         files = []
         for name, target in targets.items():
-            found = present[name] or fetch(self._task, served, name, params["format"], target)
+            found = present[name]
+            if found is None:
+                with target.held():
+                    found = fetch(self._task, served, name, params["format"], target)
             told = {"volume": name, "file": found.path, "size": found.size, "sha256": found.sha256}
             files.append({**told, "changed": found.changed})
         return files
