@@ -203,8 +203,8 @@ class _Job:
         if running:
             raise Failure(
                 f"Cannot plug disk {disk.name} into {label(self.vm)}: {claim} is the disk of {', '.join(running)},"
-                " which runs, and two guests that write to one disk destroy what is on it. Stop that machine, set readonly:"
-                " true, or set shareable: true if the guests are made for it (a cluster file system, say)."
+                " which runs, and two guests that write to one disk destroy what is on it. Stop that machine, set"
+                " readonly: true, or set shareable: true if the guests are made for it (a cluster file system, say)."
             )
         if stopped:
             self.task.warn(
@@ -404,7 +404,16 @@ class _Job:
             return
         pods = Related(POD, plug.attachment(claim), self.namespace, label_selector="kubevirt.io=hotplug-disk")
         uid = self.instance["metadata"]["uid"]
-        now = self._wait(VIRTUAL_MACHINE_INSTANCE, self.name, plug.plugged(name, uid), (filling, pods))
+        try:
+            now = self._wait(VIRTUAL_MACHINE_INSTANCE, self.name, plug.plugged(name, uid), (filling, pods))
+        except Failure as failure:
+            if not self.result["volume_created"] or not self.task.params["persist"]:
+                raise
+            raise Failure(
+                f"{failure.message} The machine has the disk, and may not start again before its volume is filled: mend"
+                f" the source, or take the disk out with state: absent and delete_volume: {claim}.",
+                **failure.result,
+            ) from failure
         shown = by_name(at(now, "status.volumeStatus")).get(name) or {}
         self.result["target"] = shown.get("target") or None
 

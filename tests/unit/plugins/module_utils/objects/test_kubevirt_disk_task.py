@@ -120,3 +120,10 @@ def test_a_disk_that_another_guest_writes_to_is_not_shared_by_accident(client: C
         disk(client, vm="sleeper", name="stolen", data_volume="owner-dear")
     assert "stolen" not in names(client.get(VIRTUAL_MACHINE, "db", "prod"), "spec.template.spec.volumes")
     assert disk(client, vm="sleeper", name="stolen", pvc="owner-dear", shareable=True, wait=False)["changed"]
+
+
+def test_a_disk_that_is_never_filled_is_told_with_what_it_means_for_the_machine(client: Client) -> None:
+    with pytest.raises(Failure, match=r"may not start again before .* delete_volume: db-void"):
+        disk(client, name="void", http={"url": "http://127.0.0.1:1/x.img"}, size="1Gi")
+    gone = disk(client, name="void", state="absent", delete_volume="db-void")
+    assert (gone["action"], gone["volume_deleted"]) == ("unplugged", True)
