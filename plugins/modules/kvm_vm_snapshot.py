@@ -13,6 +13,7 @@ description:
     layer over each disk, with or without the memory).
   - Nothing is lost by deleting one. What was written since an external snapshot goes into the layer below.
   - While a job of libvirt or QEMU works on the machine (a migration, a backup, a block job), everything is refused.
+  - So it is while its guest is saved, as its memory fits the disks of then.
   - A run after one that was cut off deletes the files which that one had made, and ends a merge that it had begun.
 version_added: 0.1.0
 author:

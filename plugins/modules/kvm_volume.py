@@ -19,8 +19,8 @@ description:
     host dies in between, it stays there, and the next run fills the volume anew. A failure that the task itself sees
     leaves nothing behind. Pools of types V(disk), V(iscsi), V(iscsi-direct), V(scsi) and V(mpath) cannot have it; their
     volumes are only written to with O(overwrite=true).
-  - A volume that a running guest uses is not resized, overwritten, wiped or deleted, and one that a running guest
-    writes to is not cloned or downloaded. Disks of guests are resized with M(virtstack.core.kvm_vm).
+  - A volume that a running or saved guest uses is not resized, overwritten, wiped or deleted, and one that a running
+    guest writes to is not cloned or downloaded. Disks of guests are resized with M(virtstack.core.kvm_vm).
   - Images pass through the machine where the task runs, in pieces, holes as holes. Nothing is converted.
 version_added: 0.1.0
 author:
@@ -181,7 +181,8 @@ options:
     choices: [zero, nnsa, dod, bsi, gutmann, schneier, pfitzner7, pfitzner33, random, trim]
     default: zero
   force:
-    description: Whether a volume that others build on is deleted, wiped, shrunk or overwritten. B(They are lost with it.)
+    description:
+      - Whether a volume that others build on is deleted, wiped, shrunk or overwritten. B(They are lost with it.)
     type: bool
     default: false
 seealso:

@@ -170,6 +170,38 @@ def test_all_layers_become_one_file_while_the_guest_counts_on(snapped: Snapped, 
     snapped.console.wait_for_ticks()
 
 
+def test_the_layer_of_a_disk_that_was_detached_since_is_kept(snapped: Snapped, other_layers: Layers) -> None:
+    second = snapped.host.images / "detached.qcow2"
+    make_disk(second)
+    snapped.domain.attachDeviceFlags(disk_xml(IMAGES / second.name, "vdb"), 3)
+    snapped.call(name="layer", external=True)
+    call("kvm_vm", uri=snapped.host.uri, name=NAME, disks=[{"name": "vdb", "state": "absent"}])
+    told: list[str] = []
+    result = snapped.call(state="merged", told=told)
+    assert result["deleted"] == ["layer"] and snapped.names == []
+    assert other_layers(snapped.host) == [f"{NAME}-vdb.layer.qcow2"]
+    assert f"{NAME}-vdb.layer.qcow2 is kept" in " ".join(told)
+    for path in (snapped.host.images / f"{NAME}-vdb.layer.qcow2", second):
+        path.unlink()
+
+
+def test_the_disks_of_a_saved_guest_stay_as_its_memory_knows_them(snapped: Snapped) -> None:
+    snapped.domain.managedSave()
+    xml = snapped.domain.XMLDesc()
+    try:
+        assert "saved while it ran" in snapped.refusal(name="layer", external=True)
+        assert "saved while it ran" in snapped.refusal(name="inside")
+        assert snapped.domain.XMLDesc() == xml and snapped.names == []
+        pool = {"uri": snapped.host.uri, "name": "saved-guests"}
+        call("kvm_pool", **pool, type="dir", target=str(IMAGES), state="active")
+        volume = {"uri": snapped.host.uri, "pool": "saved-guests", "name": f"{NAME}.qcow2"}
+        for change in ({"capacity": "64Mi"}, {"state": "wiped"}, {"state": "absent"}):
+            assert f"in use by {NAME}, saved" in refusal("kvm_volume", **volume, **change).message
+        call("kvm_pool", **pool, state="absent")
+    finally:
+        snapped.domain.create()
+
+
 def test_layers_of_a_machine_that_is_off_are_merged_too(snapped: Snapped, other_layers: Layers) -> None:
     write_word(snapped.domain, "offlinex")
     snapped.domain.destroy()

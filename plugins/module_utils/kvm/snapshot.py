@@ -87,6 +87,13 @@ class SnapshotTask:
         job = busy(self.domain, self.view)
         if job:
             raise KvmError(f"The snapshots of {self.view.name} are left alone: {job}. Wait for its end, or cancel it.")
+        with asking(f"read {self.view.name}"):
+            is_saved = not self.domain.isActive() and bool(self.domain.hasManagedSaveImage(0))
+        if is_saved:
+            raise Failure(
+                f"The snapshots of {self.view.name} are left alone: its guest was saved while it ran, and goes on with"
+                " the disks as they are. Start it with virtstack.core.kvm_vm_power and state: restored before."
+            )
 
     # Taking one
 
@@ -252,6 +259,7 @@ class SnapshotTask:
         if keep is not None and is_new and self.task.check_mode:
             keep -= 1
         for item in outdated(there, params["series"], keep, params["keep_days"], time.time()):
+            self._refuse_busy()
             self._delete(item, snapshots(self.domain))
 
     # Deleting one
@@ -325,7 +333,8 @@ class SnapshotTask:
     def _merge_running(self, merging: Sequence[SnapshotView]) -> bool:
         doing: list[tuple[DiskView, str]] = []
         left = noted(self.domain, "merge")
-        for layer in layers(self.domain):
+        found = layers(self.domain)
+        for layer in found:
             mine = {item.files[layer.disk.target] for item in merging if layer.disk.target in item.files}
             tops = [path for path in layer.files if path in mine]
             stray = mine - set(tops) - set(left.get("files", []))
@@ -341,7 +350,12 @@ class SnapshotTask:
         if self.task.check_mode:
             self.deleted += [item.name for item in merging]
             return True
-        files = [path for item in merging for path in [*item.files.values(), *filter(None, [item.memory_file])]]
+        # The layer of a disk that was detached since is not merged: it is all that there is of what was written to it.
+        here = {layer.disk.target for layer in found}
+        files = [path for item in merging for target, path in item.files.items() if target in here]
+        files += [item.memory_file for item in merging if item.memory_file]
+        for path in sorted(path for item in merging for target, path in item.files.items() if target not in here):
+            self.task.warn(f"{path} is kept: {self.view.name} has the disk no more, and its layer was not merged.")
         note(self.domain, "merge", {"files": files, "snapshots": [item.name for item in merging]})
         for disk, base in doing:
             merge(self.host, self.domain, disk, base, lambda text: self.task.progress(f"{self.view.name}: {text}"))

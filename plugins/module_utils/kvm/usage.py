@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from xml.etree.ElementTree import Element
 
@@ -22,7 +22,10 @@ _NAMES = ("file", "dev", "name", "dir")
 
 @dataclass(frozen=True)
 class Use:
-    """A guest's use of one file, device or volume. A disk's backing files are used, but not written."""
+    """A guest's use of one file, device or volume. A disk's backing files are used, but not written.
+
+    A C(saved) guest does not run; its memory is kept for its next start, and fits the disk as it is.
+    """
 
     guest: str
     running: bool
@@ -30,6 +33,7 @@ class Use:
     path: str
     pool: str | None = None
     volume: str | None = None
+    saved: bool = False
 
     def is_of(self, path: str, pool: str, volume: str) -> bool:
         """Whether it is this volume that is used, by its path or by its name."""
@@ -38,7 +42,16 @@ class Use:
 
 def uses(host: Host, *, running_only: bool) -> list[Use]:
     """All uses on a host; of guests that are off only the disks themselves are known, not their backing files."""
-    flags = libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE if running_only else 0
+    return _listed(host, libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE if running_only else 0)
+
+
+def uses_of_saved(host: Host) -> list[Use]:
+    """The uses of the guests that were saved while they ran."""
+    flags = libvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE | libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE
+    return [replace(use, saved=True) for use in _listed(host, flags)]
+
+
+def _listed(host: Host, flags: int) -> list[Use]:
     with asking("list the guests of the host"):
         domains = host.connection.listAllDomains(flags)
     found = host.in_parallel(_uses_of, domains)

@@ -94,7 +94,7 @@ class Fleet:
                 yield domain.name
 
     def check_free(self, path: str, pool: str | None, volume: str | None, name: str, label: str) -> None:
-        """Raises Refused where another machine writes to it, or is given it in the same task, or a volume builds on it."""
+        """Raises Refused where another machine writes to it, now or by the same task, or a volume is built on it."""
         with self._lock:
             owner = self._claimed.setdefault(f"path {path}", name)
         other = next(

@@ -230,7 +230,7 @@ class Change:
         name, pool = self._declared.name, self._pool
         refuse_use(pool, name, live, "delete")
         self._refuse_dependents(live, "delete")
-        off = [use for use in pool.uses(live, name, running_only=False) if not use.running]
+        off = [use for use in pool.uses(live, name, held_only=False) if not use.running]
         if off:
             self._task.warn(
                 f"Volume {self._declared.label} is a disk of {named(off)}, which will not start without it."

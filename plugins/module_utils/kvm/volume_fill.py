@@ -85,12 +85,14 @@ def is_blank(pool: Pool, volume: libvirt.virStorageVol, live: Volume) -> bool:
 
 
 def refuse_use(pool: Pool, name: str, live: Volume, verb: str, *, reads: bool = False) -> None:
-    """Refuse to touch what a running guest uses; what is only C(reads) may be used without being written."""
-    found = [use for use in pool.uses(live, name) if use.writes or not reads]
+    """Refuse to touch what a running or saved guest uses; what is only C(reads) may be used but not written to."""
+    found = [use for use in pool.uses(live, name) if not reads or (use.writes and not use.saved)]
     if found:
+        running = [use for use in found if not use.saved]
+        state = "running" if running else "saved with its memory, which fits the disk as it is"
         raise Failure(
-            f"Cannot {verb} volume {pool.name}/{name}: it is in use by {named(found)}, running. Stop the guest, or"
-            " detach the disk, first.",
+            f"Cannot {verb} volume {pool.name}/{name}: it is in use by {named(running or found)}, {state}."
+            f" {'Stop' if running else 'Start and stop'} the guest, or detach the disk, first.",
             guests=sorted({use.guest for use in found}),
         )
 

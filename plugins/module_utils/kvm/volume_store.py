@@ -19,7 +19,7 @@ from ..task import Failure
 from .connection import Host
 from .errors import KvmError, NotThere, asking
 from .library import libvirt
-from .usage import Use, overlays, uses
+from .usage import Use, overlays, uses, uses_of_saved
 from .volume_xml import MARKED_POOLS, UNFINISHED, Volume, volume_of
 from .xml import make, parse, written
 
@@ -109,9 +109,11 @@ class Pool:
                 self.delete(volume)
             self.unmark(name)
 
-    def uses(self, volume: Volume, name: str, *, running_only: bool = True) -> list[Use]:
-        """The guests' uses of a volume."""
-        found = uses(self.host, running_only=running_only)
+    def uses(self, volume: Volume, name: str, *, held_only: bool = True) -> list[Use]:
+        """The guests' uses of a volume: those of guests that run or are saved, or of all."""
+        found = uses(self.host, running_only=held_only)
+        if held_only:
+            found += uses_of_saved(self.host)
         return [use for use in found if use.is_of(volume.path, self.name, name)]
 
     def built_on(self, volume: Volume) -> list[str]:
