@@ -244,13 +244,14 @@ def expire(state: State, arguments: argparse.Namespace) -> int:
 
 
 def image(state: State, arguments: argparse.Namespace) -> int:
-    from virtlab.tiny.image import ImageError, make
+    from virtlab.cloud_image import image as debian
+    from virtlab.tiny import image as tiny
 
     try:
-        tiny = make(arguments.target)
-    except ImageError as error:
-        raise Problem(f"the tiny image cannot be made here: {error}") from None
-    for path in tiny.files:
+        made = tiny.make(arguments.target).files if arguments.kind == "tiny" else [debian.make(arguments.target).disk]
+    except tiny.ImageError as error:
+        raise Problem(f"the {arguments.kind} image cannot be made here: {error}") from None
+    for path in made:
         print(path)
     return 0
 
@@ -316,8 +317,8 @@ def parser() -> argparse.ArgumentParser:
     )
     hosting.set_defaults(run=lambda state, arguments: hosts_cli.run(arguments))
     hosts_cli.add_actions(hosting)
-    imaging = command("image", image, "make the image of a tiny guest: kernel, initramfs and a disk that boots")
-    imaging.add_argument("kind", choices=("tiny",), help="which image")
+    imaging = command("image", image, "make an image for guests: a tiny Linux in seconds, or a Debian with cloud-init")
+    imaging.add_argument("kind", choices=("tiny", "debian"), help="which image")
     imaging.add_argument("target", type=Path, metavar="DIRECTORY", help="where to put it")
     serving = command("serve", serve, None)
     serving.add_argument("--ready-fd", type=int, required=True)

@@ -26,21 +26,31 @@ LOADER = (
 def write(target: Path, kernel: Path, initramfs: Path, packages: Packages, work: Path) -> None:
     """Write a qcow2 disk of 64 MiB; C(work) takes what is needed on the way. Raises ImageError."""
     raw = work / "disk.raw"
-    with open(raw, "wb") as disk:
-        disk.truncate(SIZE)
-        disk.write(_boot_record())
-    _make_boot_partition(raw, kernel, initramfs, packages, work)
+    partition(raw, SIZE, (BOOT_START, BOOT_SIZE), (DATA_START, DATA_SIZE))
+    make_bootable(raw, BOOT_SIZE, "TINY", LOADER.format(OPTIONS), kernel, initramfs, packages)
     run("mke2fs", "-q", "-F", "-t", "ext4", "-L", DATA_LABEL, "-E", f"offset={DATA_START}", raw, f"{DATA_SIZE >> 10}k")
+    finish(raw, target)
+
+
+def partition(raw: Path, size: int, boot: tuple[int, int], other: tuple[int, int]) -> None:
+    """Make a raw disk with two partitions, each a start and a size in bytes, the first of which boots."""
+    with open(raw, "wb") as disk:
+        disk.truncate(size)
+        disk.write(_boot_record(boot, other))
+
+
+def finish(raw: Path, target: Path) -> None:
+    """Turn a raw disk into a qcow2 one."""
     run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", "compat=1.1", raw, target)
     raw.unlink()
 
 
-def _boot_record() -> bytes:
+def _boot_record(boot: tuple[int, int], other: tuple[int, int]) -> bytes:
     place = next((Path(path) for path in MBR if Path(path).exists()), None)
     if place is None:
         raise ImageError("mbr.bin is missing: install syslinux-common (Debian) or syslinux (Fedora)")
     code = place.read_bytes()[:440].ljust(440, b"\0")
-    table = _entry(True, EFI_SYSTEM, BOOT_START, BOOT_SIZE) + _entry(False, LINUX, DATA_START, DATA_SIZE)
+    table = _entry(True, EFI_SYSTEM, *boot) + _entry(False, LINUX, *other)
     return code + struct.pack("<IH", 0x56495254, 0) + table + bytes(32) + b"\x55\xaa"
 
 
@@ -50,21 +60,23 @@ def _entry(active: bool, kind: int, start: int, size: int) -> bytes:
     return struct.pack("<B3sB3sII", 0x80 * active, beyond, kind, beyond, start // SECTOR, size // SECTOR)
 
 
-def _make_boot_partition(raw: Path, kernel: Path, initramfs: Path, packages: Packages, work: Path) -> None:
-    sectors = str(BOOT_SIZE >> 10)
-    run("mkfs.vfat", "-F", "16", "-n", "TINY", "--offset", str(BOOT_START // SECTOR), "-h", "2048", raw, sectors)
+def make_bootable(
+    raw: Path, size: int, label: str, loader: str, kernel: Path, initramfs: Path, packages: Packages
+) -> None:
+    """Fill the first partition, of so many bytes at BOOT_START, with a loader for BIOS and UEFI, and what it loads."""
+    run("mkfs.vfat", "-F", "16", "-n", label, "--offset", str(BOOT_START // SECTOR), "-h", "2048", raw, str(size >> 10))
     run("syslinux", "--offset", str(BOOT_START), "--install", raw)
-    loader = work / "syslinux.cfg"
-    loader.write_text(LOADER.format(OPTIONS))
+    settings = raw.with_name("syslinux.cfg")
+    settings.write_text(loader)
     efi = "/usr/lib/SYSLINUX.EFI/efi64/syslinux.efi"
     module = "/usr/lib/syslinux/modules/efi64/ldlinux.e64"
     content = {
         "vmlinuz": kernel,
         "initrd": initramfs,
-        "syslinux.cfg": loader,
+        "syslinux.cfg": settings,
         "EFI/BOOT/BOOTX64.EFI": packages.file("syslinux-efi", efi),
         "EFI/BOOT/ldlinux.e64": packages.file("syslinux-common", module),
-        "EFI/BOOT/syslinux.cfg": loader,
+        "EFI/BOOT/syslinux.cfg": settings,
     }
     place = f"{raw}@@{BOOT_START}"
     run("mmd", "-i", place, "::EFI", "::EFI/BOOT")

@@ -21,7 +21,7 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
     name = str(command[0])
     path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
     if path is None:
-        raise ImageError(f"{name} is missing; see install_kvm_packages in bin/setup.sh for what the tiny image needs")
+        raise ImageError(f"{name} is missing; see install_kvm_packages in bin/setup.sh for what images are made with")
     environment = {**os.environ, "LC_ALL": "C", "MTOOLS_SKIP_CHECK": "1"}
     done = subprocess.run(
         [path, *map(str, command[1:])], cwd=cwd, env=environment, capture_output=True, text=True, check=False

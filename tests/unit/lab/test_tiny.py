@@ -51,7 +51,7 @@ def test_the_boot_record_has_an_active_boot_partition_and_one_for_data(
 ) -> None:
     (tmp_path / "mbr.bin").write_bytes(b"\xfa" * 440)
     monkeypatch.setattr(disk, "MBR", (str(tmp_path / "mbr.bin"),))
-    record = disk._boot_record()
+    record = disk._boot_record((disk.BOOT_START, disk.BOOT_SIZE), (disk.DATA_START, disk.DATA_SIZE))
     assert len(record) == 512 and record.endswith(b"\x55\xaa")
     lines = [struct.unpack("<B3sB3sII", record[446 + 16 * i : 462 + 16 * i]) for i in range(2)]
     assert [(line[0], line[2], line[4], line[5]) for line in lines] == [
@@ -68,7 +68,7 @@ def test_partitions_lie_side_by_side_on_the_disk() -> None:
 def test_a_missing_boot_sector_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk, "MBR", ("/nowhere",))
     with pytest.raises(ImageError, match="install syslinux-common"):
-        disk._boot_record()
+        disk._boot_record((disk.BOOT_START, disk.BOOT_SIZE), (disk.DATA_START, disk.DATA_SIZE))
 
 
 @pytest.mark.parametrize("path", [GUEST / "init", *sorted((GUEST / "bin").iterdir())], ids=lambda path: str(path.name))
