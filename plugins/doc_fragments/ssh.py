@@ -5,9 +5,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ansible.plugins.connection.ssh import DOCUMENTATION as SSH_DOCUMENTATION
 from yaml import safe_dump, safe_load
 
 
+def without_versions(documented: Any) -> Any:
+    """The same without the versions of ansible-core in which something was added, which are not ours."""
+    if isinstance(documented, dict):
+        return {key: without_versions(value) for key, value in documented.items() if key != "version_added"}
+    return [without_versions(item) for item in documented] if isinstance(documented, list) else documented
+
+
 class ModuleDocFragment:
-    DOCUMENTATION = safe_dump({"options": safe_load(SSH_DOCUMENTATION)["options"]})
+    DOCUMENTATION = safe_dump({"options": without_versions(safe_load(SSH_DOCUMENTATION)["options"])})

@@ -28,6 +28,12 @@ class Failure(Exception):
         self.message = message
         self.result = result
 
+    def add(self, more: str, **result: Any) -> None:
+        """Say more, where a caller knows more, and return more."""
+        self.message = f"{self.message} {more}"
+        self.args = (self.message,)
+        self.result.update(result)
+
 
 def _silent(text: str) -> None:
     del text

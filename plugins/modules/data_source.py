@@ -163,10 +163,9 @@ from ansible_collections.virtstack.core.plugins.module_utils.cluster.client impo
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import (
     CONNECTION_OPTIONS,
     DECLARE_OPTIONS,
-    WAIT_OPTIONS,
 )
 from ansible_collections.virtstack.core.plugins.module_utils.objects.data_sources import SOURCES, declare_source
-from ansible_collections.virtstack.core.plugins.module_utils.task import ModuleSpec, Result, Task, main
+from ansible_collections.virtstack.core.plugins.module_utils.task import WAIT_OPTIONS, ModuleSpec, Result, Task, main
 
 _ORIGIN = {"type": "dict", "options": {"name": {"type": "str", "required": True}, "namespace": {"type": "str"}}}
 SPEC = ModuleSpec(

@@ -126,7 +126,6 @@ from ansible_collections.virtstack.core.plugins.module_utils.cluster.declare imp
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import (
     CONNECTION_OPTIONS,
     DECLARE_OPTIONS,
-    WAIT_OPTIONS,
 )
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.resource import Object, Resource
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.wait import wait

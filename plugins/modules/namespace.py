@@ -94,10 +94,9 @@ from ansible_collections.virtstack.core.plugins.module_utils.cluster.client impo
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import (
     CONNECTION_OPTIONS,
     DECLARE_OPTIONS,
-    WAIT_OPTIONS,
 )
 from ansible_collections.virtstack.core.plugins.module_utils.objects import namespaces
-from ansible_collections.virtstack.core.plugins.module_utils.task import ModuleSpec, Result, Task, main
+from ansible_collections.virtstack.core.plugins.module_utils.task import WAIT_OPTIONS, ModuleSpec, Result, Task, main
 
 SPEC = ModuleSpec(
     {

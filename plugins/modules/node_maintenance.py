@@ -168,9 +168,9 @@ pods:
 """
 
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.client import connect
-from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import CONNECTION_OPTIONS, WAIT_OPTIONS
+from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import CONNECTION_OPTIONS
 from ansible_collections.virtstack.core.plugins.module_utils.objects.node_maintenance import maintain
-from ansible_collections.virtstack.core.plugins.module_utils.task import ModuleSpec, Result, Task, main
+from ansible_collections.virtstack.core.plugins.module_utils.task import WAIT_OPTIONS, ModuleSpec, Result, Task, main
 
 SPEC = ModuleSpec(
     {

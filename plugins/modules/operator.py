@@ -290,13 +290,12 @@ from ansible_collections.virtstack.core.plugins.module_utils.cluster.client impo
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import (
     CONNECTION_OPTIONS,
     DECLARE_OPTIONS,
-    WAIT_OPTIONS,
 )
 from ansible_collections.virtstack.core.plugins.module_utils.operator.install import install
 from ansible_collections.virtstack.core.plugins.module_utils.operator.product import PRODUCTS
 from ansible_collections.virtstack.core.plugins.module_utils.operator.uninstall import uninstall
 from ansible_collections.virtstack.core.plugins.module_utils.operator.wish import wish
-from ansible_collections.virtstack.core.plugins.module_utils.task import ModuleSpec, Result, Task, main
+from ansible_collections.virtstack.core.plugins.module_utils.task import WAIT_OPTIONS, ModuleSpec, Result, Task, main
 
 PLACEMENT = {
     "type": "dict",

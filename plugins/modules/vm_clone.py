@@ -157,10 +157,9 @@ from ansible_collections.virtstack.core.plugins.module_utils.cluster.client impo
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import (
     CONNECTION_OPTIONS,
     DECLARE_OPTIONS,
-    WAIT_OPTIONS,
 )
 from ansible_collections.virtstack.core.plugins.module_utils.objects.clone_tasks import clone_vm
-from ansible_collections.virtstack.core.plugins.module_utils.task import ModuleSpec, Result, Task, main
+from ansible_collections.virtstack.core.plugins.module_utils.task import WAIT_OPTIONS, ModuleSpec, Result, Task, main
 
 _FILTERS = ("label_filters", "annotation_filters", "template_label_filters", "template_annotation_filters")
 SPEC = ModuleSpec(

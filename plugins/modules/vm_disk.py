@@ -270,7 +270,6 @@ from ansible_collections.virtstack.core.plugins.module_utils.cluster.client impo
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import (
     CONNECTION_OPTIONS,
     DECLARE_OPTIONS,
-    WAIT_OPTIONS,
 )
 from ansible_collections.virtstack.core.plugins.module_utils.machine.options import DISK_OPTIONS
 from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_disk_task import (
@@ -278,7 +277,7 @@ from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_di
     SOURCE_OPTIONS,
     manage_disk,
 )
-from ansible_collections.virtstack.core.plugins.module_utils.task import ModuleSpec, Result, Task, main
+from ansible_collections.virtstack.core.plugins.module_utils.task import WAIT_OPTIONS, ModuleSpec, Result, Task, main
 
 SPEC = ModuleSpec(
     {

@@ -236,7 +236,6 @@ from ansible_collections.virtstack.core.plugins.module_utils.cluster.fetch impor
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import (
     CONNECTION_OPTIONS,
     DECLARE_OPTIONS,
-    WAIT_OPTIONS,
 )
 from ansible_collections.virtstack.core.plugins.module_utils.objects.export_task import export_source
 from ansible_collections.virtstack.core.plugins.module_utils.task import (

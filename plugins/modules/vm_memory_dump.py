@@ -129,9 +129,9 @@ claim_created:
 """
 
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.client import connect
-from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import CONNECTION_OPTIONS, WAIT_OPTIONS
+from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import CONNECTION_OPTIONS
 from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_memory_dump import manage_dump
-from ansible_collections.virtstack.core.plugins.module_utils.task import ModuleSpec, Result, Task, main
+from ansible_collections.virtstack.core.plugins.module_utils.task import WAIT_OPTIONS, ModuleSpec, Result, Task, main
 
 SPEC = ModuleSpec(
     {

@@ -190,9 +190,9 @@ vms:
 """
 
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.client import connect
-from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import CONNECTION_OPTIONS, WAIT_OPTIONS
+from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import CONNECTION_OPTIONS
 from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_migration_task import migrate_vms
-from ansible_collections.virtstack.core.plugins.module_utils.task import ModuleSpec, Result, Task, main
+from ansible_collections.virtstack.core.plugins.module_utils.task import WAIT_OPTIONS, ModuleSpec, Result, Task, main
 
 SPEC = ModuleSpec(
     {

@@ -143,10 +143,10 @@ vms:
 """
 
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.client import connect
-from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import CONNECTION_OPTIONS, WAIT_OPTIONS
+from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import CONNECTION_OPTIONS
 from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_power import STATES
 from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_power_task import power_vms
-from ansible_collections.virtstack.core.plugins.module_utils.task import ModuleSpec, Result, Task, main
+from ansible_collections.virtstack.core.plugins.module_utils.task import WAIT_OPTIONS, ModuleSpec, Result, Task, main
 
 SPEC = ModuleSpec(
     {

@@ -168,10 +168,9 @@ from ansible_collections.virtstack.core.plugins.module_utils.cluster.client impo
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import (
     CONNECTION_OPTIONS,
     DECLARE_OPTIONS,
-    WAIT_OPTIONS,
 )
 from ansible_collections.virtstack.core.plugins.module_utils.objects.restore_tasks import READINESS, restore_vm
-from ansible_collections.virtstack.core.plugins.module_utils.task import ModuleSpec, Result, Task, main
+from ansible_collections.virtstack.core.plugins.module_utils.task import WAIT_OPTIONS, ModuleSpec, Result, Task, main
 
 SPEC = ModuleSpec(
     {

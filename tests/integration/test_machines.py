@@ -85,7 +85,7 @@ def test_an_import_url_that_a_real_server_answers_404_fails_fast(
     assert played.returncode == 2
     assert "VirtualMachine machines/lost cannot become ready" in played.output
     assert "expected status code 200, got 404. Status: 404 Not Found" in played.output
-    assert "HEAD /missing.qcow2" in asked
+    assert "GET /missing.qcow2" in asked
 
 
 def test_a_wait_shows_its_progress_unless_the_task_is_not_to_be_logged(lab: Lab, play: Play) -> None:

@@ -21,7 +21,7 @@ IMAGES = "/var/lib/libvirt/images"
 def test_many_tasks_have_one_directory_open_and_leave_no_pool(alpha: Host) -> None:
     with Connected(alpha.uri) as host, ExitStack() as opened:
         before = {pool.name() for pool in host.connection.listAllStoragePools()}
-        folders = [opened.enter_context(Folder(host, IMAGES)) for _ in range(40)]
+        folders = [opened.enter_context(Folder(host, IMAGES)) for _number in range(40)]
         folders[0].make("folder-file", volume_xml("folder-file", 5))
         relay.write(host, folders[0].there("folder-file"), b"hello")
         assert "folder-file" in folders[1].names()

@@ -18,7 +18,6 @@ from typing import Any
 from ansible.module_utils.basic import env_fallback
 
 from ..libraries import yaml
-from ..task import WAIT_OPTIONS as WAIT_OPTIONS
 from ..task import Failure
 
 

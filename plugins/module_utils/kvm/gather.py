@@ -100,8 +100,9 @@ def _failure(place: Place, answer: object, patience: Patience) -> Failure:
             f"libvirt at {place.uri} did not answer within {patience.host:g} seconds. Check that the host is up and the"
             " way to it open, or give it more time with the option timeout."
         )
-    assert isinstance(answer, Exception)
-    raise answer
+    if isinstance(answer, Exception):
+        raise answer
+    raise AssertionError(f"{place.uri} gave neither an answer nor an error")
 
 
 def _tell_apart(told: Iterable[_Told]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 from xml.etree.ElementTree import Element
 
 from ..machine.refusal import Refused
@@ -23,8 +23,8 @@ _DEVICE_NAME = 15
 _SHORTEST_LEASE = 120
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
+Subnet: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
 
 def refuse_options(name: str, options: Mapping[str, Any]) -> None:

@@ -105,15 +105,16 @@ def platform(host: Host, architecture: str | None, machine: str | None, type_: s
         return Platform(driver.lower(), architecture or "i686", machine or "pc")
     arch = architecture or _own_architecture(host)
     chosen = machine or _MACHINES.get(arch)
+    refused: list[Exception] = []
     for kind in (type_,) if type_ else ("kvm", "qemu"):
         try:
             text = host.connection.getDomainCapabilities(None, arch, chosen, kind, 0)
         except libvirt.libvirtError as error:
-            last = error
+            refused.append(error)
             continue
         found = parse(text)
         return Platform(kind, arch, found.findtext("machine") or chosen or "", found)
-    raise _unavailable(host, arch, machine, last)
+    raise _unavailable(host, arch, machine, refused[-1])
 
 
 def _driver(host: Host) -> str:

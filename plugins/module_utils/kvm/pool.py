@@ -146,8 +146,9 @@ class _Task:
                 pool.create(0)
         except KvmError as error:
             if not self._params["build"] or type_ not in _DEVICES:
-                advice = "" if self._params["build"] else " build: true makes what it needs."
-                raise KvmError(f"{error.message}{advice}", code=error.code) from error
+                if not self._params["build"]:
+                    error.add("build: true makes what it needs.")
+                raise
             overwrites = self._params["overwrite"] and is_new
             flag = "OVERWRITE" if overwrites else "NO_OVERWRITE"
             with asking(f"build pool {self._name}, which does not start ({error.message})"):

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from typing import TypeAlias
 
 from .connection import Host
 from .errors import asking
@@ -17,7 +18,7 @@ from .library import libvirt
 # Bytes that fit into one message of libvirt's protocol (VIR_NET_MESSAGE_LEGACY_PAYLOAD_MAX).
 PIECE = 262120
 # A piece of data, or the length of a hole.
-Section = bytes | int
+Section: TypeAlias = "bytes | int"
 Told = Callable[[int], None]
 
 

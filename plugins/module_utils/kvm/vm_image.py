@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import hashlib
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from typing import IO
+from urllib.error import HTTPError
+
+from ansible.module_utils.urls import open_url
 
 from ..task import Failure
 from .connection import Host
@@ -109,8 +110,8 @@ def _digest(checksum: str | None, label: str) -> tuple[hashlib._Hash | None, str
 
 def _opened(url: str, label: str) -> IO[bytes]:
     try:
-        opened: IO[bytes] = urllib.request.urlopen(url, timeout=_PATIENCE)  # the scheme was checked
-    except urllib.error.HTTPError as error:
+        opened: IO[bytes] = open_url(url, timeout=_PATIENCE)
+    except HTTPError as error:
         raise Failure(f"{label}: {url} answers {error.code} {error.reason}. Check the URL.") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)

@@ -344,7 +344,8 @@ def _change_power(fleet: Fleet, domain: libvirt.virDomain, plan: _Plan, policy: 
             start(domain)
         except KvmError as error:
             what = "It is defined, with its disks." if plan.draft.is_new else "Its definition was written."
-            raise Failure(f"{error.message} {what}", **_public(result)) from error
+            error.add(what, **_public(result))
+            raise
     if plan.power == "stop" and policy.waiting.timeout is None:
         call_to_shut_down(domain)
         return

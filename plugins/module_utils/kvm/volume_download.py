@@ -84,7 +84,8 @@ def download(
         except OSError as error:
             raise Failure(f"Cannot write {path}: {error.strerror}. The file is as it was.") from error
         except KvmError as error:
-            raise KvmError(f"{error.message} {path} is as it was; run this again.", code=error.code) from error
+            error.add(f"{path} is as it was; run this again.")
+            raise
         os.fsync(descriptor)
     return size
 

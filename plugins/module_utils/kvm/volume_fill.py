@@ -142,7 +142,8 @@ def _send(declared: Declaration, pool: Pool, volume: libvirt.virStorageVol, sour
     try:
         sent = send(pool.host, volume, source.sections(), length, tell, asked)
     except KvmError as error:
-        raise KvmError(f"{error.message} It is not finished; run this again.", code=error.code) from error
+        error.add("It is not finished; run this again.")
+        raise
     if sent != length:
         raise Failure(f"Cannot {asked}: {sent} of {length} bytes were sent. Run this again.")
 

@@ -15,11 +15,15 @@ from ansible_collections.virtstack.core.plugins.doc_fragments import wait as wai
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.options import (
     CONNECTION_OPTIONS,
     DECLARE_OPTIONS,
-    WAIT_OPTIONS,
     Connection,
     connection,
 )
-from ansible_collections.virtstack.core.plugins.module_utils.task import Failure, ModuleSpec, secret_values
+from ansible_collections.virtstack.core.plugins.module_utils.task import (
+    WAIT_OPTIONS,
+    Failure,
+    ModuleSpec,
+    secret_values,
+)
 
 KUBECONFIG = {
     "apiVersion": "v1",

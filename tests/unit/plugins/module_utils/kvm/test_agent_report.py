@@ -129,7 +129,7 @@ def refusal(code: int, text: str) -> KvmError:
         (
             libvirt.VIR_ERR_INTERNAL_ERROR,
             "internal error: unable to execute QEMU agent command 'guest-exec': Guest agent command failed, error was"
-            " 'Failed to execute child process “/bin/sh” (No such file or directory)'",
+            " 'Failed to execute child process \u201c/bin/sh\u201d (No such file or directory)'",
             AgentRefused,
             "No such file or directory",
         ),
@@ -156,7 +156,7 @@ def refusal(code: int, text: str) -> KvmError:
 def test_a_refusal_says_what_to_do(code: int, text: str, kind: type[KvmError], advice: str) -> None:
     error = refusal(code, text)
 
-    assert type(error) is kind
+    assert error.__class__ is kind
     assert "guest-exec" in error.message
     assert "web" in error.message
     assert advice in error.message

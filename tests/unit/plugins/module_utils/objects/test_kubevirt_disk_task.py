@@ -39,7 +39,9 @@ def running(vmi: Object | None) -> Verdict:
 @pytest.fixture(scope="module")
 def client(new_lab: Callable[[], Iterator[Any]]) -> Iterator[Client]:
     lab = new_lab()
-    client = connect({"kubeconfig": next(lab).kubeconfig})
+    started = next(lab, None)
+    assert started is not None
+    client = connect({"kubeconfig": started.kubeconfig})
     path = f"/{GATES.replace('.', '/')}/-"
     patch = json.dumps([{"op": "add", "path": path, "value": "HotplugVolumes"}])
     body = {"metadata": {"annotations": {"kubevirt.kubevirt.io/jsonpatch": patch}}}

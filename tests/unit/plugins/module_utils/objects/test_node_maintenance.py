@@ -24,7 +24,8 @@ SECONDS = 60
 @pytest.fixture(scope="module")
 def client(new_lab: Callable[[], Iterator[Any]]) -> Iterator[Client]:
     running = new_lab()
-    lab = next(running)
+    lab = next(running, None)
+    assert lab is not None
     yield connect({"kubeconfig": lab.kubeconfig})
     next(running, None)
 
