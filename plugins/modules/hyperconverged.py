@@ -130,7 +130,14 @@ from ansible_collections.virtstack.core.plugins.module_utils.cluster.options imp
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.resource import Object, Resource
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.wait import wait
 from ansible_collections.virtstack.core.plugins.module_utils.objects import hyperconverged
-from ansible_collections.virtstack.core.plugins.module_utils.task import Failure, ModuleSpec, Result, Task, main
+from ansible_collections.virtstack.core.plugins.module_utils.task import (
+    WAIT_OPTIONS,
+    Failure,
+    ModuleSpec,
+    Result,
+    Task,
+    main,
+)
 
 SPEC = ModuleSpec(
     {

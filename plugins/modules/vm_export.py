@@ -239,6 +239,7 @@ from ansible_collections.virtstack.core.plugins.module_utils.cluster.options imp
 )
 from ansible_collections.virtstack.core.plugins.module_utils.objects.export_task import export_source
 from ansible_collections.virtstack.core.plugins.module_utils.task import (
+    WAIT_OPTIONS,
     ModuleSpec,
     Result,
     Task,
