@@ -107,7 +107,7 @@ def execute(agent: Agent, command: str, stdin: bytes | None = None, timeout: flo
     if mark.decode("latin-1") != token:
         return ended
     try:
-        status, _space, place = rest.decode("utf-8", "replace").partition(" ")
+        status, _blank, place = rest.decode("utf-8", "replace").partition(" ")
         if place not in _rooms(token):
             raise KvmError(f"The guest {agent.name} answered what no command of ours prints: {place!r}.")
         # The agent reads as root: what is read is only what this call's own directory holds.

@@ -94,11 +94,7 @@ class Fleet:
                 yield domain.name
 
     def check_free(self, path: str, pool: str | None, volume: str | None, name: str, label: str) -> None:
-<<<<<<< HEAD
         """Raises Refused where another machine writes to it, now or by the same task, or a volume is built on it."""
-=======
-        """Raises Refused where another machine, also of this task, writes to it, or a volume builds on it."""
->>>>>>> 1a4e4db (Name tests the same in every process; break long lines)
         with self._lock:
             owner = self._claimed.setdefault(f"path {path}", name)
         other = next(
