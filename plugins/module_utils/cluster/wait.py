@@ -84,15 +84,7 @@ def wait(
             on_refusal=state.remark_refusal,
         )
         watches: list[_Source] = [(None, selected)]
-        for other in related:
-            selected = client.watch(
-                other.resource,
-                other.namespace,
-                name=other.name,
-                label_selector=other.label_selector,
-                timeout=state.remaining(),
-            )
-            watches.append((other, selected))
+        watches += _watched(client, state, related)
         _follow(state, watches)
     result = state.results[key]
     if isinstance(result, ClusterError):
@@ -108,11 +100,12 @@ def wait_many(
     *,
     timeout: float,
     progress: Callable[[str], None] | None = None,
+    related: Sequence[Related] = (),
 ) -> dict[Key, Object | ClusterError | None]:
     """wait() for many objects of one kind, by (namespace, name), with one watch.
 
-    An object that fails or is not ready in time has its error in the result. Raises ClusterError when the objects
-    cannot be listed.
+    C(related) tells about all of them. An object that fails or is not ready in time has its error in the result.
+    Raises ClusterError when the objects cannot be listed.
     """
     wanted = list(dict.fromkeys(keys))
     if not wanted:
@@ -134,6 +127,7 @@ def wait_many(
                 on_refusal=state.remark_refusal,
             )
             watches.append((None, selected))
+        watches += _watched(client, state, related)
         _follow(state, watches)
     return {key: state.results[key] for key in wanted}
 
@@ -299,6 +293,20 @@ def _last_seen(found: Object | None, text: str) -> str:
 
 
 _Source: TypeAlias = "tuple[Related | None, Watch]"
+
+
+def _watched(client: Client, state: _State, related: Sequence[Related]) -> list[_Source]:
+    found: list[_Source] = []
+    for other in related:
+        selected = client.watch(
+            other.resource,
+            other.namespace,
+            name=other.name,
+            label_selector=other.label_selector,
+            timeout=state.remaining(),
+        )
+        found.append((other, selected))
+    return found
 
 
 def _follow(state: _State, watches: Sequence[_Source]) -> None:

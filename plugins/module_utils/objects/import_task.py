@@ -13,7 +13,8 @@ from ..cluster.declare import declare, remove
 from ..cluster.errors import ClusterError
 from ..cluster.options import CONNECTION_OPTIONS
 from ..cluster.resource import Object, Resource
-from ..cluster.wait import wait_many
+from ..cluster.verdict import Failed, Progress, Verdict
+from ..cluster.wait import Related, wait_many
 from ..machine import quantity
 from ..task import Failure, Result, Task
 from . import cdi, data_volumes, imported
@@ -21,7 +22,7 @@ from .cdi import CDI_CONFIG, CDI_CONFIG_NAME, DATA_VOLUME
 from .core import PVC
 from .exports import SECRET, SOURCES, Served
 from .imported import ORIGIN, Wish
-from .kubevirt import VIRTUAL_MACHINE, at
+from .kubevirt import VIRTUAL_MACHINE, at, conditions
 from .snapshots import SNAPSHOT
 
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
@@ -84,6 +85,8 @@ class Import:
             # A clone takes its size from what it is cloned from, which an import cannot ask.
             imported.give_size(volume, self._size(imported.exported_claim(volume)))
         names = imported.volumes_of(listed)
+        if self._live is None:
+            self._refuse_taken(names)
         before = {name: cdi.restarts(self._client.get(DATA_VOLUME, name, self._wish.namespace)) for name in names}
         for item in listed:
             if item["kind"] == self._kind.kind and self._live is not None:
@@ -95,6 +98,19 @@ class Import:
             if item["kind"] in (SECRET.kind, CONFIG_MAP.kind):
                 remove(self._client, _RESOURCES[item["kind"]], item["metadata"]["name"], self._wish.namespace)
         return {**self.told(), "data_volumes": names}
+
+    def _refuse_taken(self, names: list[str]) -> None:
+        """A machine takes a volume that has the name of its own as it is, with whatever it holds."""
+        namespace = self._wish.namespace
+        for name in names:
+            found = self._client.get(DATA_VOLUME, name, namespace)
+            ours = (at(found, "metadata.annotations") or {}).get(ORIGIN) == self._wish.origin
+            if not ours and (found is not None or self._client.get(PVC, name, namespace) is not None):
+                kind = PVC.kind if found is None else DATA_VOLUME.kind
+                raise Failure(
+                    f"{kind} {namespace}/{name} exists already, and was not imported from {self._wish.origin}. Nothing"
+                    " was imported. Choose another name in import_to, or delete it first."
+                )
 
     def _objects(self, served: Served, objects: list[Object]) -> list[Object]:
         if self._option != "pvc":
@@ -127,12 +143,34 @@ class Import:
             cdi.check_since(counted),
             timeout=self._task.params["wait_timeout"],
             progress=self._task.progress,
+            related=self._related(),
         )
         failed = [result.message for result in seen.values() if isinstance(result, ClusterError)]
         if failed:
             raise Failure(
                 f"The import into {self._wish.namespace} is not done: {' '.join(failed)} The next run goes on with it."
             )
+
+    def _related(self) -> tuple[Related, ...]:
+        """The machine that makes its volumes itself, and says what keeps it from that."""
+        if self._kind != VIRTUAL_MACHINE:
+            return ()
+        # What a machine of an earlier run says may be mended, and not have been tried again yet.
+        check = refusal if self._live is None else _remarked
+        return (Related(VIRTUAL_MACHINE, check, self._wish.namespace, self.told()["name"]),)
+
+
+def refusal(machine: Object | None) -> Verdict:
+    """Whether volumes of a machine are refused, so that they never come."""
+    failure = conditions(machine or {}).get("Failure", {})
+    if failure.get("status") != "True" or failure.get("reason") != "FailedCreate":
+        return Progress()
+    return Failed(f"{failure['reason']}: {failure.get('message') or 'its volumes cannot be made'}")
+
+
+def _remarked(machine: Object | None) -> Verdict:
+    found = refusal(machine)
+    return Progress(found.reason) if isinstance(found, Failed) else found
 
 
 def _connection(params: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

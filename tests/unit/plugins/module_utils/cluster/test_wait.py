@@ -347,6 +347,19 @@ def test_many_are_waited_for_with_one_watch(client: Client, config_map: Maker, n
     assert lines[0].startswith("0 of 6 done; ")
 
 
+def test_a_related_object_that_fails_ends_the_wait_for_many(
+    client: Client, config_map: Maker, namespace: str, phase: Callable[..., None]
+) -> None:
+    client.create(CONFIG_MAP, config_map("there", phase="Ready"))
+    client.create(CONFIG_MAP, config_map("maker", phase="Starting"))
+    keys = [(namespace, "there"), (namespace, "never")]
+    related = [Related(CONFIG_MAP, by_phase, namespace, name="maker")]
+    with meanwhile(lambda: phase("maker", "Failed")):
+        results = wait_many(client, CONFIG_MAP, keys, exists, timeout=30, related=related)
+    assert isinstance(results[namespace, "there"], dict)
+    assert isinstance(results[namespace, "never"], WaitFailed)
+
+
 def test_many_that_are_gone_are_gone(client: Client, namespace: str) -> None:
     keys: list[tuple[str | None, str]] = [(namespace, "x"), (namespace, "y")]
     assert wait_many(client, CONFIG_MAP, keys, deleted, timeout=5) == dict.fromkeys(keys)

@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.client import Client
-from ansible_collections.virtstack.core.plugins.module_utils.objects import exports
+from ansible_collections.virtstack.core.plugins.module_utils.cluster.verdict import Failed, Progress, deleted
+from ansible_collections.virtstack.core.plugins.module_utils.cluster.wait import wait
+from ansible_collections.virtstack.core.plugins.module_utils.objects import cdi, exports
 from ansible_collections.virtstack.core.plugins.module_utils.objects.cdi import DATA_VOLUME
+from ansible_collections.virtstack.core.plugins.module_utils.objects.core import PVC
 from ansible_collections.virtstack.core.plugins.module_utils.objects.data_volume_tasks import declare_volumes
 from ansible_collections.virtstack.core.plugins.module_utils.objects.export_task import export_source
+from ansible_collections.virtstack.core.plugins.module_utils.objects.import_task import refusal
 from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt import VIRTUAL_MACHINE, at
 from ansible_collections.virtstack.core.plugins.module_utils.task import (
     Failure,
@@ -113,3 +117,51 @@ def test_nothing_is_fetched_over_files_that_are_there(client: Client, disk: str,
     with pytest.raises(Failure, match=r"disk\.img exists"):
         run(client, disk, pvc="disk", download_dest=str(tmp_path))
     assert (tmp_path / "disk.img").read_text() == "dear"
+
+
+def test_an_import_does_not_take_a_claim_that_has_the_name_of_its_volume(client: Client, namespace: str) -> None:
+    template = {
+        "metadata": {"name": "db-root"},
+        "spec": {"source": {"blank": {}}, "storage": {"resources": {"requests": {"storage": "16Mi"}}}},
+    }
+    volume = {"name": "root", "dataVolume": {"name": "db-root"}}
+    domain = {"devices": {"disks": [{"name": "root", "disk": {"bus": "virtio"}}]}, "memory": {"guest": "64Mi"}}
+    machine: Any = {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachine",
+        "metadata": {"name": "db", "namespace": namespace},
+        "spec": {
+            "runStrategy": "Halted",
+            "dataVolumeTemplates": [template],
+            "template": {"spec": {"domain": domain, "volumes": [volume]}},
+        },
+    }
+    client.create(VIRTUAL_MACHINE, machine)
+    assert wait_for_volume(client, "db-root", namespace)
+    claim: Any = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "copy-root", "namespace": namespace},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "16Mi"}}},
+    }
+    client.create(PVC, claim)
+    there = {"namespace": namespace, "name": "copy", "storage_class": None, "keep_identity": False}
+    with pytest.raises(Failure, match=r"PersistentVolumeClaim test-\d+/copy-root exists already"):
+        run(client, namespace, vm="db", import_to=there, wait_timeout=60)
+    assert client.get(VIRTUAL_MACHINE, "copy", namespace) is None
+    client.delete(PVC, "copy-root", namespace)
+    wait(client, PVC, "copy-root", namespace, deleted, timeout=60)
+    assert run(client, namespace, vm="db", import_to=there)["changed"]
+
+
+def test_volumes_that_a_machine_cannot_make_are_not_waited_for() -> None:
+    failure = {"type": "Failure", "status": "True", "reason": "FailedCreate", "message": "no quota"}
+    assert refusal({"status": {"conditions": [failure]}}) == Failed("FailedCreate: no quota")
+    assert isinstance(refusal({"status": {"conditions": [{**failure, "reason": "FailedDelete"}]}}), Progress)
+    assert isinstance(refusal({"status": {"conditions": [{**failure, "status": "False"}]}}), Progress)
+    assert isinstance(refusal(None), Progress)
+
+
+def wait_for_volume(client: Client, name: str, namespace: str) -> bool:
+    found = wait(client, DATA_VOLUME, name, namespace, cdi.check, timeout=60)
+    return at(found, "status.phase") == "Succeeded"
