@@ -185,6 +185,7 @@ options:
         description:
           - Size with its unit, for example V(30Gi). What is no quantity (V(30GB)) or has no unit is refused.
           - A larger size than before expands the disk. A smaller one is refused - disks do not shrink.
+          - On a KVM host, a disk that exists may be given a size alone, without the source it was made from.
         type: str
       storage_class:
         description:

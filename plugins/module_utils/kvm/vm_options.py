@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from ..machine import quantity
 from ..machine.description import CLUSTER_ONLY, Machine, read_machine
+from ..machine.disks import SOURCES
 from ..machine.options import MACHINE_OPTIONS, Option
 from ..machine.refusal import Problems, Refused
 from .xml import parse
@@ -111,7 +113,7 @@ def read_declaration(options: Mapping[str, Any]) -> Declaration:
     period = options.get("termination_grace_period")
     if period is not None and period < 0:
         problems.add(f"termination_grace_period: {period} is less than 0 seconds")
-    machine = problems.take(lambda: read_machine(options, CLUSTER_ONLY, "a KVM host"))
+    machine = problems.take(lambda: _machine(options))
     problems.refuse()
     return Declaration(
         name=str(name),
@@ -126,6 +128,23 @@ def read_declaration(options: Mapping[str, Any]) -> Declaration:
         architecture=ARCHITECTURES.get(options.get("architecture") or ""),
         xml=xml,
     )
+
+
+def _machine(options: Mapping[str, Any]) -> Machine:
+    """The machine. A disk may be given a size alone, to which the one that exists grows."""
+    disks = list(options.get("disks") or ())
+    alone = {
+        item["name"]: item["size"]
+        for item in disks
+        if item.get("size") is not None and all(item.get(source) in (None, False) for source in SOURCES)
+    }
+    if not alone:
+        return read_machine(options, CLUSTER_ONLY, "a KVM host")
+    sizes = {name: quantity.size(size, f"disk {name}: size") for name, size in alone.items()}
+    unsized = [{**item, "size": None} if item["name"] in alone else item for item in disks]
+    machine = read_machine({**options, "disks": unsized}, CLUSTER_ONLY, "a KVM host")
+    found = machine.disks or ()
+    return replace(machine, disks=tuple(replace(disk, size=sizes.get(disk.name, disk.size)) for disk in found))
 
 
 def _check_name(name: str) -> None:

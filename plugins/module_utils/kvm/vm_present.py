@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,7 @@ from .vm_options import ALWAYS, HALTED, MANUAL, ONCE, RERUN_ON_FAILURE, Declarat
 from .vm_power import ACTIVE, Waiting, await_guest, call_to_shut_down, shut_down, start, status
 from .vm_seed import write_seed
 from .vm_volumes import make_volumes
-from .xml import differences, ensure, remove, shown, written
+from .xml import differences, ensure, parse, remove, shown, written
 
 AUTOSTART = {ALWAYS: True, RERUN_ON_FAILURE: True, MANUAL: False, HALTED: False, ONCE: False}
 
@@ -138,13 +139,43 @@ def _plan(
         if made.seed is not None and made.seed.differs:
             reasons.append("cloud_init: the guest reads it when it boots")
     power = _power(made.declaration, before, was)
-    if power is not None:
+    saved = _saved(domain) if domain is not None and not is_active else None
+    if saved is not None:
+        # It goes on as it was, whatever its definition says by then.
+        reasons = pending(saved, made.desired)
+        _refuse_saved(declaration, growth, reasons, power, policy)
+    elif power is not None:
         # A guest that is started, or shut down, has nothing to be restarted for.
         reasons = []
     wanted = declaration.autostart if declaration.autostart is not None else _wanted_autostart(made, before)
     starts = _autostart(domain)
     autostart = wanted if wanted is not None and wanted != starts else None
     return _Plan(made, growth, live, changes, reasons, power, autostart, starts)
+
+
+def _saved(domain: libvirt.virDomain) -> Element | None:
+    """What the guest that was saved goes on with; None where none was."""
+    with asking(f"read virtual machine {domain.name()}"):
+        try:
+            return parse(domain.managedSaveGetXMLDesc(0)) if domain.hasManagedSaveImage(0) else None
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
+                raise
+            return None
+
+
+def _refuse_saved(
+    declaration: Declaration, growth: Collection[str], reasons: list[str], power: str | None, policy: Policy
+) -> None:
+    """Raises Failure for what a saved memory does not bear, or cannot be done while its guest is not there."""
+    asked = f"disk {', '.join(sorted(growth))} cannot grow" if growth else ""
+    if not asked and reasons and power is None and policy.apply == "restart":
+        asked = "it cannot be restarted"
+    if asked:
+        raise Failure(
+            f"{_capital(declaration.label)} was not changed: its guest was saved while it ran, and {asked} before it"
+            " goes on. Start it with virtstack.core.kvm_vm_power and state: restored."
+        )
 
 
 def _wanted_autostart(made: Draft, before: Element | None) -> bool | None:
