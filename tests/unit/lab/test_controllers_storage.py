@@ -173,6 +173,8 @@ def test_snapshot_restore_and_clone(played: Played) -> None:
     )
     assert played.get("virtualmachineclones.clone.kubevirt.io", "c", "prod")["status"]["phase"] == "Succeeded"
     assert played.printable("twin") == "Stopped"
+    played.delete("virtualmachines.kubevirt.io", "twin", "prod")
+    assert played.find("virtualmachineclones.clone.kubevirt.io", "c", "prod") is None
 
 
 def test_a_restore_to_a_running_machine_waits_for_it_to_stop(played: Played) -> None:

@@ -28,12 +28,17 @@ class CloneController(Controller):
         return [
             (item["metadata"]["namespace"], item["metadata"]["name"])
             for item in self.list(CLONES, event.object["metadata"].get("namespace"))
-            if phase(item) not in ("Succeeded", "Failed")
+            if phase(item) != "Failed"
         ]
 
     def reconcile(self, key: Key) -> float | None:
         clone = self.find(CLONES, *key)
-        if clone is None or being_deleted(clone) or phase(clone) in ("Succeeded", "Failed"):
+        if clone is None or being_deleted(clone) or phase(clone) == "Failed":
+            return None
+        if phase(clone) == "Succeeded":
+            # The record of a machine that is gone would say that there is one.
+            if self.find(VMS, key[0], clone["status"].get("targetName", "")) is None:
+                self.delete(CLONES, *key)
             return None
         namespace, uid, source = key[0], clone["metadata"]["uid"], clone["spec"]["source"]
         target = (clone["spec"].get("target") or {}).get("name") or f"clone-{source['name']}-{uid[:5]}"
