@@ -27,6 +27,8 @@ PIECE = 1 << 20
 # Seconds between two lines of progress.
 _PROGRESS_EVERY = 3.0
 CHECKSUMS = ("sha256", "sha512", "sha1", "md5")
+# Endings that raw disks do not have. VMware gives them that of a VMDK.
+_TELLING_NAMES = frozenset({".qcow2", ".vdi", ".vhdx"})
 _UNPACKABLE = {
     b"BZh": "bzip2",
     b"PK\x03\x04": "zip",
@@ -103,7 +105,22 @@ def _read(file: BinaryIO, path: str, wanted: tuple[str, str] | None, progress: C
         kind, size = _within(unpacker, path)
     else:
         kind, size = _recognized(file, path, head, status.st_size)
+    _refuse_misnamed(path, kind, packed)
     return Image(kind, packed, status.st_size, size, digests["sha256"].hexdigest())
+
+
+def _refuse_misnamed(path: str, kind: str, packed: str | None) -> None:
+    """Whatever is nothing known counts as a raw disk, an error message in place of an image as well."""
+    name, ending = os.path.splitext(os.path.basename(path).lower())
+    if ending in (".gz", ".xz"):
+        if packed is None and kind == "raw":
+            raise Refused(f"path: {path} is not packed as its name says; fetch it again, or rename it if it is a disk")
+        ending = os.path.splitext(name)[1]
+    if kind == "raw" and ending in _TELLING_NAMES:
+        raise Refused(
+            f"path: {path} is named like a {ending[1:]} image and holds none; fetch it again, or rename it if it is a"
+            " raw disk"
+        )
 
 
 def _packing(head: bytes, path: str) -> str | None:

@@ -153,6 +153,15 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, content: bytes, words: s
     told(path, words)
 
 
+@pytest.mark.parametrize("name", ["disk.qcow2", "disk.VHDX", "disk.raw.gz", "disk.qcow2.xz"])
+def test_an_image_that_is_not_what_it_is_named_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(lzma.compress(b"no such image") if name.endswith(".xz") else b"no such image")
+    told(path, "fetch it again, or rename it")
+    path.rename(tmp_path / "disk-flat.vmdk")
+    assert read_image(str(tmp_path / "disk-flat.vmdk")).format == "raw"
+
+
 def test_a_directory_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     told(tmp_path, "directory")
     told(tmp_path / "none", "No such file")
