@@ -9,6 +9,7 @@ have none among each other, children of one name have (the first disk is the fir
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from copy import deepcopy
 from xml.etree import ElementTree
@@ -18,12 +19,19 @@ from ..machine.refusal import Refused
 
 # The namespace of what this collection keeps in an object's metadata: labels and annotations.
 NAMESPACE = "https://virtstack.github.io/xmlns/core/1"
-ElementTree.register_namespace("virtstack", NAMESPACE)
-ElementTree.register_namespace("qemu", "http://libvirt.org/schemas/domain/qemu/1.0")
-ElementTree.register_namespace("libosinfo", "http://libosinfo.org/xmlns/libvirt/domain/1.0")
-ElementTree.register_namespace("dnsmasq", "http://libvirt.org/schemas/network/dnsmasq/1.0")
-ElementTree.register_namespace("fs", "http://libvirt.org/schemas/storagepool/fs/1.0")
-ElementTree.register_namespace("rbd", "http://libvirt.org/schemas/storagepool/rbd/1.0")
+_PREFIXES = {
+    "virtstack": NAMESPACE,
+    "qemu": "http://libvirt.org/schemas/domain/qemu/1.0",
+    "libosinfo": "http://libosinfo.org/xmlns/libvirt/domain/1.0",
+    "dnsmasq": "http://libvirt.org/schemas/network/dnsmasq/1.0",
+    "fs": "http://libvirt.org/schemas/storagepool/fs/1.0",
+    "rbd": "http://libvirt.org/schemas/storagepool/rbd/1.0",
+}
+for _prefix, _uri in _PREFIXES.items():
+    ElementTree.register_namespace(_prefix, _uri)
+_DECLARED = re.compile(r"""xmlns:([A-Za-z_][\w.-]*)\s*=\s*(?:"([^"&]+)"|'([^'&]+)')""")
+# ElementTree gives these out itself.
+_NUMBERED = re.compile(r"ns\d+")
 
 # Attributes and elements whose value is a secret; libvirt gives them out only when asked by name.
 _SECRETS = (("graphics", "passwd"), ("channel", "passwd"))
@@ -33,11 +41,21 @@ def parse(text: str, option: str = "xml") -> Element:
     """The document of a text. Raises Refused with line and column for what is no XML, or has a DOCTYPE."""
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise Refused(f"{option}: has a DOCTYPE or entities, which libvirt's documents never have; take them out")
+    _keep_prefixes(text)
     try:
         return ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         line, column = error.position
         raise Refused(f"{option}: is no XML (line {line}, column {column + 1}: {error.msg})") from error
+
+
+def _keep_prefixes(text: str) -> None:
+    """Have what others keep in an object's metadata written with the prefixes that they gave it."""
+    for prefix, one, other in _DECLARED.findall(text):
+        uri = one or other
+        if prefix not in _PREFIXES and uri not in _PREFIXES.values() and not _NUMBERED.fullmatch(prefix):
+            _PREFIXES[prefix] = uri
+            ElementTree.register_namespace(prefix, uri)
 
 
 def written(element: Element) -> str:

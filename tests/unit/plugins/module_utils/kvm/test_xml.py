@@ -15,6 +15,14 @@ def test_what_is_no_xml_is_refused_with_its_place() -> None:
         xml.parse("<domain>\n<name</domain>")
 
 
+def test_metadata_of_others_keep_their_prefix() -> None:
+    text = "<domain><metadata><nova:instance xmlns:nova='http://nova.example/1'/></metadata></domain>"
+    other = text.replace("nova.example", "another.example")
+    assert "<nova:instance" in xml.written(xml.parse(text))
+    # A prefix that stands for something else by now is not taken from it.
+    assert "another.example" in xml.written(xml.parse(other)) and "<nova:instance" in xml.written(xml.parse(text))
+
+
 def test_entities_are_refused_before_they_are_read() -> None:
     with pytest.raises(Refused, match="DOCTYPE or entities"):
         xml.parse("<!DOCTYPE a [<!ENTITY b 'c'>]><domain>&b;</domain>")
