@@ -16,24 +16,29 @@ import kvm_noop
 import kvm_upload
 import listing
 import noop
+import real_migration
+import real_together
+import transfer
 from kvm_stage import KvmStage
+from real_stage import RealStage
 from stage import Stage
 
 # The inventory comes last: its machines would stand in the way of the others.
-CLUSTER = {"noop": noop.bench, "fleet": fleet.bench, "inventory": listing.bench}
+CLUSTER = {"noop": noop.bench, "fleet": fleet.bench, "transfer": transfer.bench, "inventory": listing.bench}
 KVM = {
     "kvm-noop": kvm_noop.bench,
     "kvm-fleet": kvm_fleet.bench,
     "kvm-upload": kvm_upload.bench,
     "kvm-inventory": kvm_listing.bench,
 }
+REAL = {"lab-migration": real_migration.bench, "lab-together": real_together.bench}
 # The parts of the document: the head of each, what is measured, and what it is measured on.
-PARTS = {figures.CLUSTER: (CLUSTER, Stage), figures.KVM: (KVM, KvmStage)}
+PARTS = {figures.CLUSTER: (CLUSTER, Stage), figures.KVM: (KVM, KvmStage), figures.REAL: (REAL, RealStage)}
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 
 
 def main() -> None:
-    known = [*CLUSTER, *KVM]
+    known = [*CLUSTER, *KVM, *REAL]
     parser = argparse.ArgumentParser(description="This collection beside its peers.")
     parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"of {', '.join(known)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs, not how fast")

@@ -59,7 +59,7 @@ TITLE = """\
 # Benchmarks
 
 What `tests/bench/run --write` measured, beside the collections of PyPI's `ansible`, in one run on one machine for each
-of the two parts."""
+of the parts."""
 CLUSTER = """\
 # Clusters
 
@@ -70,6 +70,12 @@ KVM = """\
 
 The host is a real libvirtd in namespaces of the same machine, sharing its CPUs with what is measured. Its machines are
 defined and do not run."""
+
+REAL = """\
+# Real guests
+
+The cluster is simulated; its guests are real: QEMU on KVM hosts in namespaces of the same machine, emulated in
+software, sharing its CPUs with what is measured."""
 
 
 def part(head: str, reports: Sequence[Report], versions: str) -> str:
@@ -91,7 +97,7 @@ def document(before: str, new: str) -> str:
     for text in (f"\n{before}".split("\n# ")[1:], [new.removeprefix("# ")]):
         for found in text:
             parts[found.partition("\n")[0]] = f"# {found.strip()}"
-    ordered = [parts[head] for head in ("Clusters", "KVM hosts") if head in parts]
+    ordered = [parts[head] for head in ("Clusters", "KVM hosts", "Real guests") if head in parts]
     return "\n\n".join([TITLE, *ordered]) + "\n"
 
 

@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from programs import Programs
@@ -22,9 +22,11 @@ class Stage(Programs):
 
     lab_python: Path
 
+    options: ClassVar[tuple[str, ...]] = ("--time-factor", "0")
+
     def __enter__(self) -> Stage:
         self.work.mkdir(parents=True, exist_ok=True)
-        self._lab("start", "--installed", "--time-factor", "0", "--quiet")
+        self._lab("start", "--installed", *self.options, "--quiet")
         document = yaml.safe_load(self.kubeconfig.read_text())
         cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
         self.url, self.token = str(cluster["server"]), str(user["token"])
