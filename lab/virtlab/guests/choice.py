@@ -61,7 +61,8 @@ class Running:
         guests = RealGuests(cluster, self.nodes, self.state.guests)
         names = sorted(entry.object["metadata"]["name"] for entry in cluster.store.entries(("", "nodes"), None))
         self.nodes.start(names, guests.happened)
-        guests.adopt()
+        running = cluster.store.entries(("kubevirt.io", "virtualmachineinstances"), None)
+        guests.adopt(entry.object for entry in running)
         cluster.guests = guests
         if cluster.volumes is not None:
             cluster.volumes.quiescer = RealQuiescer(guests)

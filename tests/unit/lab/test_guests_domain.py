@@ -174,3 +174,14 @@ def test_only_what_differs_is_plugged_and_nothing_before_it_is_mounted() -> None
     assert [item["name"] for item in plugging.changes(guest, vmi).links] == ["default"]
     vmi["spec"]["domain"]["devices"]["interfaces"] = []
     assert plugging.changes(guest, vmi).gone == [("interface", "default")]
+
+
+def test_a_guest_that_is_taken_over_keeps_its_address_on_the_pod_network() -> None:
+    pytest.importorskip("libvirt")
+    from virtlab.guests.real.guests import pod_network_address
+
+    spec = {"networks": [{"name": "lan", "multus": {"networkName": "lan"}}, {"name": "default", "pod": {}}]}
+    interfaces = [{"name": "lan", "ipAddress": "192.0.2.7"}, {"name": "default", "ipAddress": "10.128.0.9"}]
+    assert pod_network_address({"spec": spec, "status": {"interfaces": interfaces}}) == "10.128.0.9"
+    assert pod_network_address({"spec": spec, "status": {"interfaces": interfaces[:1]}}) == ""
+    assert pod_network_address({"spec": {}}) == ""

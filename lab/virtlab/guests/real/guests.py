@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -74,13 +74,15 @@ class RealGuests:
         with contextlib.suppress(RuntimeError):  # the lab is ending
             self._loop.call_soon_threadsafe(self._take_in, node, uid, what, event, detail)
 
-    def adopt(self) -> None:
-        """Take over the guests that run on the nodes already."""
+    def adopt(self, instances: Iterable[Object]) -> None:
+        """Take over the guests that run on the nodes already, of which the instances tell the rest."""
+        addresses = {vmi["metadata"]["uid"]: pod_network_address(vmi) for vmi in instances}
         for node in self.nodes.all.values():
             for domain in node.active():
                 namespace, _, name = domain.name().partition("_")
                 guest = Guest(namespace, name, domain.UUIDString(), node.name, running=True)
                 guest.paused = domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED
+                guest.address = addresses.get(guest.uid, "")
                 guest.read(domain.XMLDesc(0))
                 self._guests[guest.uid] = guest
                 self._loop.call_soon(self._ask, guest)
@@ -518,3 +520,10 @@ def _remove_but_log(place: Path) -> None:
     for path in place.glob("*"):
         if path.name != "console.log":
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def pod_network_address(vmi: Object) -> str:
+    """The address that a guest has on the pod network, by what its instance tells; empty where it has none."""
+    networks = {item["name"] for item in vmi["spec"].get("networks") or () if "pod" in item}
+    interfaces = (vmi.get("status") or {}).get("interfaces") or ()
+    return next((str(item.get("ipAddress") or "") for item in interfaces if item.get("name") in networks), "")
