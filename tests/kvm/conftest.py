@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.virtstack.core.plugins.module_utils.kvm.events import LOOP
+from ansible_collections.virtstack.core.plugins.module_utils.kvm.library import MISSING
 from guests import Console, Guest, domain_xml
 from labs import Lab
 from playing import ansible
@@ -23,6 +25,17 @@ from virtlab.hosts.host import Host
 from virtlab.tiny.image import ImageError, Tiny, make
 
 __all__ = ["ansible"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def events() -> Iterator[None]:
+    """Let libvirt's loop run: modules called in this process set it up, and then connections of tests are asked for
+    signs of life, which a loop that stands still does not give."""
+    if MISSING is None:
+        LOOP.enter()
+    yield
+    if MISSING is None:
+        LOOP.leave()
 
 
 @pytest.fixture(scope="session")
