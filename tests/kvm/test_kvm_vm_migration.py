@@ -501,7 +501,7 @@ def test_a_target_that_crashes_leaves_the_machine_running(mover: Machine, hosts:
 
 @pytest.mark.xfail(
     strict=False,
-    reason="seen once in eight runs, not explained: libvirt says moved, and the emulated guest stands still on the target",
+    reason="seen once in eight runs, not explained: libvirt says moved, and the emulated guest stands still there",
 )
 def test_after_the_crash_of_its_target_the_machine_moves_when_asked_again(mover: Machine) -> None:
     shown("after the target had crashed", mover.to_the_other())
