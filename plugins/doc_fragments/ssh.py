@@ -19,4 +19,9 @@ def without_versions(documented: Any) -> Any:
 
 
 class ModuleDocFragment:
-    DOCUMENTATION = safe_dump({"options": without_versions(safe_load(SSH_DOCUMENTATION)["options"])})
+    """Its documentation is set below: ansible-test reads only texts inside of a class."""
+
+
+ModuleDocFragment.DOCUMENTATION = safe_dump(  # type: ignore[attr-defined]
+    {"options": without_versions(safe_load(SSH_DOCUMENTATION)["options"])}
+)
