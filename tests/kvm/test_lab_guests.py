@@ -92,7 +92,7 @@ DECLARED = """
     - virtstack.core.vm:
         name: one
         namespace: guests
-        memory: 256Mi
+        memory: 1Gi
         disks: [{name: root, container_disk: quay.io/virtlab/tiny:latest}]
         interfaces: [{name: default, network: pod}]
         cloud_init: {user_config: {hostname: one}}
@@ -238,14 +238,33 @@ def test_keys_and_passwords_reach_a_running_guest(one: Lab) -> None:
     until(lambda: "BBBB" in in_guest(one, "one", "cat /root/.ssh/authorized_keys"), "the new key is there")
 
 
-def test_a_running_guest_gets_another_processor(one: Lab) -> None:
-    cpu = {"spec": {"template": {"spec": {"domain": {"cpu": {"sockets": 2}}}}}}
-    one.ask("PATCH", f"{KUBEVIRT}/virtualmachines/one", cpu, MERGE)
-    until(lambda: instance(one, "one")["status"]["currentCPUTopology"]["sockets"] == 2, "the status tells of two")
+def test_a_running_guest_gets_a_processor_and_memory_by_a_migration(one: Lab) -> None:
+    before = instance(one, "one")["status"]["nodeName"]
+    had = memory_of(one, "one")
+
+    def change(sockets: int, memory: str) -> None:
+        domain = {"cpu": {"sockets": sockets}, "memory": {"guest": memory}}
+        body = {"spec": {"template": {"spec": {"domain": domain}}}}
+        one.ask("PATCH", f"{KUBEVIRT}/virtualmachines/one", body, MERGE)
+        until(
+            lambda: instance(one, "one")["status"]["memory"]["guestCurrent"] == memory, f"the status tells of {memory}"
+        )
+
+    change(2, "1280Mi")
+    assert instance(one, "one")["status"]["currentCPUTopology"]["sockets"] == 2
+    assert instance(one, "one")["status"]["nodeName"] != before
     until(lambda: in_guest(one, "one", "nproc").strip() == "2", "the guest has two")
+    until(lambda: memory_of(one, "one") - had == 256 << 10, "the guest has 256 MiB more")
+    change(2, "1Gi")
+    assert memory_of(one, "one") == had
     conditions = get(one, "virtualmachines", "one")["status"]["conditions"]
     assert "RestartRequired" not in {item["type"] for item in conditions}
     console(one, "one").assert_contiguous()
+
+
+def memory_of(lab: Lab, name: str) -> int:
+    """KiB that the guest's kernel has."""
+    return int(in_guest(lab, name, "sed -n 's/MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo"))
 
 
 def test_a_guest_shows_its_display(one: Lab) -> None:

@@ -71,6 +71,15 @@ class Moved:
 
 
 @dataclass(frozen=True)
+class Resized:
+    """What came of a guest's new processors and memory; each may have a problem of its own."""
+
+    over: bool = True
+    cpu_problem: str = ""
+    memory_problem: str = ""
+
+
+@dataclass(frozen=True)
 class Credentials:
     """By user of the guest: all of the public keys, and the password."""
 
@@ -139,6 +148,14 @@ class Guests(Protocol):
 
     def abort(self, vmi: Object, move_uid: str) -> None:
         """Give the migration up; the guest stays where it is."""
+        ...
+
+    def resize(self, vmi: Object) -> Resized:
+        """Give the guest the processors and memory that its instance has now; followers are told of its end."""
+        ...
+
+    def memory(self, vmi: Object) -> int | None:
+        """Bytes that the guest has at the moment; None where only the instance's status tells."""
         ...
 
     def dump(self, vmi: Object, label: str, path: Path | None) -> Step:

@@ -8,7 +8,17 @@ from pathlib import Path
 from virtlab.clock import Clock, Timers
 from virtlab.controllers.kubevirt import instance_status
 from virtlab.controllers.kubevirt.guests import guest_of
-from virtlab.guests.interface import DONE, Agent, Credentials, Ending, Inspection, Move, Moved, Step
+from virtlab.guests.interface import (
+    DONE,
+    Agent,
+    Credentials,
+    Ending,
+    Inspection,
+    Move,
+    Moved,
+    Resized,
+    Step,
+)
 from virtlab.resource import Object
 from virtlab.schema.quantity import parse
 
@@ -101,6 +111,12 @@ class PlayedGuests:
 
     def abort(self, vmi: Object, move_uid: str) -> None:
         self._timers.forget(move_uid, "transfer")
+
+    def resize(self, vmi: Object) -> Resized:
+        return Resized()
+
+    def memory(self, vmi: Object) -> int | None:
+        return None
 
     def dump(self, vmi: Object, label: str, path: Path | None) -> Step:
         return self._step(vmi["metadata"]["uid"], f"dump {label}", DUMP)

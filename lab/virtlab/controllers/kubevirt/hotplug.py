@@ -33,9 +33,7 @@ from virtlab.controllers.kubevirt.instance_status import running_conditions
 from virtlab.controllers.kubevirt.names import (
     DATA_VOLUMES,
     FINAL,
-    KUBEVIRTS,
     MIGRATION_JOB,
-    MIGRATIONS,
     PVCS,
     VMIS,
     VMS,
@@ -49,7 +47,6 @@ from virtlab.store import Event
 STEP = 1.0  # seconds to mount a volume into the launcher, and to take it out again
 GRACE = 150.0  # seconds in which another controller may bring an interface into the launcher's pod
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
-WORKLOAD_UPDATE = "kubevirt.io/workloadUpdateMigration"
 REQUIRED = "MigrationRequired"
 
 
@@ -285,9 +282,7 @@ class InterfaceController(Controller):
                 result.append({"name": name, "infoSource": "multus-status", "podInterfaceName": present[name]})
         status = {**vmi["status"], "interfaces": result}
         wait, status = self._required(vmi, status, secondary, present)
-        vmi = self.write_status(VMIS, vmi, status)
-        if is_true(vmi, REQUIRED):
-            self._migrate(vmi)
+        self.write_status(VMIS, vmi, status)
         return wait
 
     def _required(
@@ -310,24 +305,6 @@ class InterfaceController(Controller):
         if (find_condition(vmi, REQUIRED) or {}).get("status") != wanted["status"]:
             conditions = with_condition(conditions, wanted, stamp)
         return wait or None, {**status, "conditions": conditions}
-
-    def _migrate(self, vmi: Object) -> None:
-        methods: list[str] = []
-        for kubevirt in self.list(KUBEVIRTS):
-            methods = (kubevirt["spec"].get("workloadUpdateStrategy") or {}).get("workloadUpdateMethods") or []
-        if "LiveMigrate" not in methods or not is_true(vmi, "LiveMigratable"):
-            return
-        namespace, name = vmi["metadata"]["namespace"], vmi["metadata"]["name"]
-        own = [item for item in self.list(MIGRATIONS, namespace) if item["spec"].get("vmiName") == name]
-        if any(phase(item) not in FINAL for item in own):
-            return
-        metadata = {
-            "generateName": "kubevirt-workload-update-",
-            "namespace": namespace,
-            "annotations": {WORKLOAD_UPDATE: ""},
-        }
-        manifest = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration", "metadata": metadata}
-        self.create(MIGRATIONS, {**manifest, "spec": {"vmiName": name}})
 
 
 def pod_networks(pod: Object) -> dict[str, str]:

@@ -191,7 +191,7 @@ def hardware(vmi: Object) -> Object:
     """currentCPUTopology, memory and machine of a running instance."""
     cpu = vmi["spec"]["domain"].get("cpu") or {}
     size = guest_memory(vmi["spec"])
-    text = _binary(size)
+    text = binary(size)
     return {
         "currentCPUTopology": {name: cpu.get(name) or 1 for name in ("cores", "sockets", "threads")},
         "memory": {"guestAtBoot": text, "guestCurrent": text, "guestRequested": text},
@@ -199,7 +199,8 @@ def hardware(vmi: Object) -> Object:
     }
 
 
-def _binary(size: int) -> str:
+def binary(size: int) -> str:
+    """C(size) bytes as a quantity."""
     for power, unit in ((2**40, "Ti"), (2**30, "Gi"), (2**20, "Mi"), (2**10, "Ki")):
         if size % power == 0 and size >= power:
             return f"{size // power}{unit}"

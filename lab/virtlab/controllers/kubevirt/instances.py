@@ -8,12 +8,14 @@ from virtlab.controllers.claims import SELECTED_NODE
 from virtlab.controllers.conditions import find_condition, is_true, with_condition, without_condition
 from virtlab.controllers.kubevirt.instance_from import initial_status
 from virtlab.controllers.kubevirt.instance_status import (
+    binary,
     enter,
     running_conditions,
     volume_status,
     with_agent,
 )
-from virtlab.controllers.kubevirt.launchers import launcher_pod
+from virtlab.controllers.kubevirt.launchers import cpu_ratio, launcher_pod
+from virtlab.controllers.kubevirt.live_resources import with_pending
 from virtlab.controllers.kubevirt.names import (
     DATA_VOLUMES,
     FINAL,
@@ -144,7 +146,7 @@ class InstanceController(Controller):
             self._write(vmi, {**status, "conditions": conditions})
             return None
         if pod is None:
-            pod = self.create("pods", launcher_pod(vmi, self._cpu_ratio()))
+            pod = self.create("pods", launcher_pod(vmi, cpu_ratio(self.list(KUBEVIRTS))))
             if pod is None:
                 return None
             text = f"Created virtual machine pod {pod['metadata']['name']}"
@@ -173,12 +175,6 @@ class InstanceController(Controller):
                     metadata = {**claim["metadata"], "annotations": {**annotations, SELECTED_NODE: node}}
                     self.update(PVCS, {**claim, "metadata": metadata})
         return ready
-
-    def _cpu_ratio(self) -> int:
-        for kubevirt in self.list(KUBEVIRTS):
-            developer = (kubevirt["spec"].get("configuration") or {}).get("developerConfiguration") or {}
-            return int(developer.get("cpuAllocationRatio") or 10)
-        return 10
 
     def _scheduling(self, vmi: Object, pod: Object) -> float | None:
         status, stamp = dict(vmi["status"]), self.cluster.clock.stamp()
@@ -260,7 +256,10 @@ class InstanceController(Controller):
         tells = connected if paused else agent.info is not None
         address = pod["status"].get("podIP", "")
         status["interfaces"] = self._guests.interfaces(vmi, address, agent=tells)
-        status["currentCPUTopology"] = self._guests.hardware(vmi)["currentCPUTopology"]
+        size = self._guests.memory(vmi)
+        if size:
+            status["memory"] = {**(status.get("memory") or {}), "guestCurrent": binary(size)}
+        status["conditions"] = with_pending(list(status.get("conditions") or ()), {**vmi, "status": status}, stamp)
         found = volume_status(vmi, lambda name: self.claim(vmi, name))
         status["volumeStatus"] = self._guests.volumes(vmi, found)
         if not tells:

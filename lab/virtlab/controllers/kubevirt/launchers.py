@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -35,6 +36,14 @@ def guest_memory(spec: Object) -> int:
     asked = (domain.get("resources") or {}).get("requests") or {}
     limits = (domain.get("resources") or {}).get("limits") or {}
     return int(parse(guest or asked.get("memory") or limits.get("memory") or "1Gi"))
+
+
+def cpu_ratio(kubevirts: Iterable[Object]) -> int:
+    """How many vCPUs share a CPU, as KubeVirt is configured."""
+    for kubevirt in kubevirts:
+        developer = (kubevirt["spec"].get("configuration") or {}).get("developerConfiguration") or {}
+        return int(developer.get("cpuAllocationRatio") or 10)
+    return 10
 
 
 def pod_resources(spec: Object, cpu_ratio: int) -> dict[str, Any]:

@@ -68,9 +68,10 @@ def interfaces_live(old: Object, new: Object) -> bool:
     return all(networks.get(name) == item for name, item in kept_old.items())
 
 
-def restart_reason(started: Object, current: Object, strategy: str = "") -> str | None:
+def restart_reason(started: Object, current: Object, strategy: str = "", *, live: bool = True) -> str | None:
     """Why the machine needs a restart: C(started) and C(current) are the template's spec then and now, with the
-    instance type applied. None when nothing changed that waits for one."""
+    instance type applied. None when nothing changed that waits for one. C(live): processors, memory and placement
+    may change while it runs."""
     old, new = copied(started), copied(current)
     old_domain, new_domain = old["domain"], new["domain"]
     if volumes_live(old, new, strategy):
@@ -81,14 +82,13 @@ def restart_reason(started: Object, current: Object, strategy: str = "") -> str 
     if interfaces_live(old, new):
         old_domain["devices"]["interfaces"] = new_domain["devices"].get("interfaces")
         old["networks"] = new.get("networks")
-    if old_domain.get("cpu") and new_domain.get("cpu"):
-        fewer = (new_domain["cpu"].get("sockets") or 1) < (old_domain["cpu"].get("sockets") or 1)
-        if not fewer:
+    if live:
+        if old_domain.get("cpu") and new_domain.get("cpu"):
             old_domain["cpu"]["sockets"] = new_domain["cpu"].get("sockets")
-    if (new_domain.get("memory") or {}).get("guest"):
-        old_domain.setdefault("memory", {})["guest"] = new_domain["memory"]["guest"]
-    for field in LIVE_FIELDS:
-        old[field] = new.get(field)
+        if (new_domain.get("memory") or {}).get("guest"):
+            old_domain.setdefault("memory", {})["guest"] = new_domain["memory"]["guest"]
+        for field in LIVE_FIELDS:
+            old[field] = new.get(field)
     return None if _same(old, new) else REASON
 
 

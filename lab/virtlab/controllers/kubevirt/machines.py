@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
+from virtlab.admission.kubevirt.settings import settings
 from virtlab.clock import parse_stamp
-from virtlab.controllers.kubevirt import instancetypes
+from virtlab.controllers.kubevirt import instancetypes, live_resources
 from virtlab.controllers.kubevirt.instance_from import instance_of
+from virtlab.controllers.kubevirt.launchers import cpu_ratio
 from virtlab.controllers.kubevirt.live_update import restart_reason
 from virtlab.controllers.kubevirt.machine_status import (
     SyncError,
@@ -26,6 +28,7 @@ from virtlab.controllers.kubevirt.names import (
     DATA_VOLUMES,
     FINAL,
     IMMEDIATE_VOLUMES,
+    KUBEVIRTS,
     LATEST_VERSION,
     PVCS,
     REVISIONS,
@@ -51,6 +54,12 @@ def volume_keys(vm: Object) -> list[str]:
     names = claims(template_volumes(vm))
     names += [item["metadata"]["name"] for item in vm["spec"].get("dataVolumeTemplates") or () if item.get("metadata")]
     return [f"{namespace}/{name}" for name in dict.fromkeys(names)]
+
+
+def _as_started(vm: Object, vmi: Object) -> bool:
+    """Is the machine's spec still the one that the instance was made of?"""
+    observed = (vmi["metadata"].get("annotations") or {}).get("kubevirt.io/vm-generation")
+    return bool(observed == str(vm["metadata"].get("generation", 1)))
 
 
 class MachineController(Controller):
@@ -314,6 +323,8 @@ class MachineController(Controller):
         self.write_status(VMS, vm, self._status(matched, vmi, error))
         if vmi is not None and phase(vmi) in FINAL and VM_FINALIZER in (vmi["metadata"].get("finalizers") or ()):
             self.drop_finalizer(VMIS, vmi, VM_FINALIZER)
+        elif vmi is not None:
+            self._resize(matched, vmi)
 
     def _status(self, vm: Object, vmi: Object | None, error: SyncError | None) -> Object:
         namespace = vm["metadata"]["namespace"]
@@ -362,21 +373,33 @@ class MachineController(Controller):
 
     def _restart(self, vm: Object, vmi: Object | None) -> str | None:
         """Why the running instance differs from the template in what only a restart brings."""
-        if vmi is None or phase(vmi) in FINAL or being_deleted(vmi):
+        if vmi is None or phase(vmi) in FINAL or being_deleted(vmi) or _as_started(vm, vmi):
             return None
-        observed = (vmi["metadata"].get("annotations") or {}).get("kubevirt.io/vm-generation")
-        if observed == str(vm["metadata"].get("generation", 1)):
-            return None
+        live = settings(self.cluster.store).live_update
+        return self._fixed(vm, vmi, live=live) or (live_resources.refusal(self._now(vm), vmi) if live else None)
+
+    def _now(self, vm: Object) -> Object:
+        return self.expanded(vm, vm["spec"]["template"]["spec"])
+
+    def _resize(self, vm: Object, vmi: Object) -> None:
+        """Let the instance have the template's processors and memory where it can without a restart."""
+        if being_deleted(vm) or being_deleted(vmi) or phase(vmi) != "Running" or live_resources.migrating(vmi):
+            return
+        if _as_started(vm, vmi) or not settings(self.cluster.store).live_update or self._fixed(vm, vmi, live=True):
+            return
+        spec = live_resources.resized(self._now(vm), vmi, cpu_ratio(self.list(KUBEVIRTS)))
+        if spec is not vmi["spec"]:
+            self.update(VMIS, {**vmi, "spec": spec})
+
+    def _fixed(self, vm: Object, vmi: Object, *, live: bool) -> str | None:
+        """The reason where a field was changed that never changes under a running guest; C(live): as configured."""
         name = (vmi.get("status") or {}).get("virtualMachineRevisionName", "")
         revision = self.find(REVISIONS, vm["metadata"]["namespace"], name)
         if revision is None:
             return None
         started = {**vm, "spec": revision["data"]["spec"]}
-        return restart_reason(
-            self.expanded(started, started["spec"]["template"]["spec"]),
-            self.expanded(vm, vm["spec"]["template"]["spec"]),
-            vm["spec"].get("updateVolumesStrategy", ""),
-        )
+        before = self.expanded(started, started["spec"]["template"]["spec"])
+        return restart_reason(before, self._now(vm), vm["spec"].get("updateVolumesStrategy", ""), live=live)
 
     def _say_once(self, vm: Object, reason: str, message: str) -> None:
         step = (vm["metadata"]["uid"], f"said/{reason}/{message}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from virtlab.controllers.conditions import find_condition, is_true
-from virtlab.controllers.kubevirt.launchers import guest_memory, launcher_pod
+from virtlab.controllers.conditions import find_condition, is_true, with_condition, without_condition
+from virtlab.controllers.kubevirt.launchers import cpu_ratio, guest_memory, launcher_pod
+from virtlab.controllers.kubevirt.live_resources import CPU, MEMORY, MEMORY_FAILED
 from virtlab.controllers.kubevirt.migration_policies import POLICIES, configuration, policy_for
 from virtlab.controllers.kubevirt.names import (
     FINAL,
@@ -16,11 +17,12 @@ from virtlab.controllers.kubevirt.names import (
     MIGRATIONS,
     NODE_NAME,
     VMIS,
+    WORKLOAD_UPDATE,
 )
 from virtlab.controllers.kubevirt.volumes import phase
 from virtlab.controllers.ownership import being_deleted, owner_uids
 from virtlab.controllers.runtime import Controller, Key, Manager
-from virtlab.guests.interface import Move
+from virtlab.guests.interface import Move, Resized
 from virtlab.resource import Object
 from virtlab.schema.quantity import parse
 from virtlab.store import Event
@@ -30,6 +32,9 @@ STEP = 0.5  # seconds in each of the short phases
 UNSCHEDULABLE = 300.0  # seconds that a target pod may wait for a node
 HOSTNAME = "kubernetes.io/hostname"
 EVACUATION = "kubevirt.io/evacuationMigration"
+AUTOMATIC = (EVACUATION, WORKLOAD_UPDATE)  # annotations of migrations that nobody asked for
+BACKOFF = 20.0  # seconds before an automatic migration after one that failed, doubled with each in a row
+TOPOLOGY = ("cores", "sockets", "threads")
 
 
 def away_from(affinity: Any, node: str) -> Object:
@@ -47,9 +52,9 @@ def away_from(affinity: Any, node: str) -> Object:
     return {**result, "nodeAffinity": node_affinity}
 
 
-def target_pod(vmi: Object, migration: Object, cpu_ratio: int) -> Object:
+def target_pod(vmi: Object, migration: Object, ratio: int) -> Object:
     """The launcher that waits for the guest on another node."""
-    pod = launcher_pod(vmi, cpu_ratio)
+    pod = launcher_pod(vmi, ratio)
     metadata = pod["metadata"]
     metadata["labels"] = {**metadata["labels"], MIGRATION_JOB: migration["metadata"]["uid"]}
     metadata["labels"].pop(NODE_NAME, None)
@@ -158,10 +163,13 @@ class MigrationController(Controller):
             self._enter(migration, "Pending")
             return None
         if now == "Pending":
+            wait = self._backoff(migration)
+            if wait:
+                return wait
             if not self._has_room(vmi):
                 return None
             if target is None:
-                self.create("pods", target_pod(vmi, migration, 10))
+                self.create("pods", target_pod(vmi, migration, cpu_ratio(self.list(KUBEVIRTS))))
                 self.event(
                     migration, "SuccessfulCreate", "Created migration target pod", component="virtualmachine-controller"
                 )
@@ -205,9 +213,37 @@ class MigrationController(Controller):
         moved = self.cluster.guests.migrate(vmi, move_of(migration, vmi, target["spec"]["nodeName"], state))
         if moved.step.problem:
             self._fail(migration, vmi, "source node reported migration failed", reason=moved.step.problem)
-        elif moved.step.done:
-            self._complete(self._noted(migration, moved.figures), vmi, target, state)
-        return moved.step.wait
+        if not moved.step.done:
+            return moved.step.wait
+        changes = [kind for kind in (CPU, MEMORY) if find_condition(vmi, kind) is not None]
+        sized = self.cluster.guests.resize(vmi) if changes else Resized()
+        if not sized.over:
+            return None
+        self._complete(self._noted(migration, moved.figures), self._sized(vmi, changes, sized), target, state)
+        return None
+
+    def _sized(self, vmi: Object, changes: list[str], sized: Resized) -> Object:
+        """The instance with what came of its new processors and memory (virt-handler's finalizeMigration)."""
+        status, stamp = dict(vmi["status"]), self.cluster.clock.stamp()
+        conditions = list(status.get("conditions") or ())
+        domain = vmi["spec"]["domain"]
+        for kind in changes:
+            conditions = without_condition(conditions, kind)
+        if CPU in changes and not sized.cpu_problem:
+            status["currentCPUTopology"] = {name: domain["cpu"].get(name) or 1 for name in TOPOLOGY}
+        if MEMORY in changes and sized.memory_problem:
+            conditions = with_condition(conditions, MEMORY_FAILED, stamp)
+        elif MEMORY in changes:
+            status["memory"] = {**status["memory"], "guestRequested": domain["memory"]["guest"]}
+            if self.cluster.guests.simulated:
+                status["memory"]["guestCurrent"] = domain["memory"]["guest"]
+        for problem, text in (
+            (sized.cpu_problem, "failed to change vCPUs"),
+            (sized.memory_problem, "failed to update guest memory"),
+        ):
+            if problem:
+                self.event(vmi, problem, text, warning=True, component="virt-handler")
+        return {**vmi, "status": {**status, "conditions": conditions}}
 
     def _noted(self, migration: Object, figures: dict[str, int]) -> Object:
         """The migration with what was measured, which KubeVirt has no field for."""
@@ -239,8 +275,11 @@ class MigrationController(Controller):
         state = {**state, "completed": True, "endTimestamp": stamp, "targetNodeDomainReadyTimestamp": stamp}
         node, address = target["spec"]["nodeName"], target["status"]["podIP"]
         sources = [self.find("pods", *key) for key in self._pods.keys(vmi["metadata"]["uid"])]
+        # The target's launcher has what the instance's interfaces now are.
+        conditions = without_condition(list(vmi["status"].get("conditions") or ()), "MigrationRequired")
         status = {
             **vmi["status"],
+            "conditions": conditions,
             "migrationState": state,
             "nodeName": node,
             "activePods": {target["metadata"]["uid"]: node},
@@ -309,6 +348,29 @@ class MigrationController(Controller):
             text = f"unschedulable pod {pod['namespace']}/{pod['name']} timeout period exceeded"
             self.event(migration, "SuccessfulDelete", text, component="virtualmachine-controller")
         return wait or None
+
+    def _backoff(self, migration: Object) -> float:
+        """Real seconds that an automatic migration waits because those before it failed."""
+        metadata = migration["metadata"]
+
+        def automatic(item: Object) -> bool:
+            annotations = item["metadata"].get("annotations") or {}
+            return item["spec"].get("vmiName") == migration["spec"].get("vmiName") and any(
+                name in annotations for name in AUTOMATIC
+            )
+
+        if not automatic(migration):
+            return 0.0
+        others = [item for item in self.list(MIGRATIONS, metadata["namespace"]) if automatic(item)]
+        failures = 0
+        # Newest first; of one second, by the order in which the store has seen them.
+        for item in sorted(others, key=lambda item: item["metadata"]["creationTimestamp"], reverse=True):
+            if item["metadata"]["uid"] == metadata["uid"] or being_deleted(item):
+                continue
+            if phase(item) == "Succeeded":
+                break
+            failures += phase(item) == "Failed"
+        return self.remaining(metadata["uid"], "backoff", BACKOFF * 2 ** (failures - 1)) if failures else 0.0
 
     def _has_room(self, vmi: Object) -> bool:
         """Do the limits of the cluster and of the instance's node allow another migration?"""

@@ -25,6 +25,7 @@ NODE_NAME = "kubevirt.io/nodeName"
 LAUNCHER = "virt-launcher"
 MIGRATION_JOB = "kubevirt.io/migrationJobUID"
 MIGRATION_FINALIZER = "kubevirt.io/migrationJobFinalize"
+WORKLOAD_UPDATE = "kubevirt.io/workloadUpdateMigration"
 
 FINAL = ("Succeeded", "Failed")
 LAUNCHER_IMAGE = "registry.lab/container-native-virtualization/virt-launcher:v1.9.0"

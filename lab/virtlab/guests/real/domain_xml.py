@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 from virtlab.controllers.kubevirt.launchers import guest_memory, vcpus
 from virtlab.guests.real.devices import DiskFile, Nic, add, disk_element, element, interface_element, targets
 from virtlab.resource import Object
+from virtlab.schema.quantity import parse
 
 SPARE_PORTS = 10  # of PCI, for what is plugged later
 BUILT_IN_CPUS = ("host-model", "host-passthrough")
@@ -70,6 +71,9 @@ def domain_xml(
 def _add_size(domain: ET.Element, spec: Object) -> None:
     cpu = spec["domain"].get("cpu") or {}
     size = guest_memory(spec) >> 10
+    most = int(parse((spec["domain"].get("memory") or {}).get("maxGuest") or "0")) >> 10
+    if most > size:
+        add(domain, "maxMemory", str(most), slots="1", unit="KiB")
     add(domain, "memory", str(size), unit="KiB")
     add(domain, "currentMemory", str(size), unit="KiB")
     count = vcpus(spec)
@@ -84,6 +88,10 @@ def _add_size(domain: ET.Element, spec: Object) -> None:
         chosen = add(domain, "cpu", mode="custom", match="exact", check="none")
         add(chosen, "model", model, fallback="allow")
     add(chosen, "topology", sockets=str(sockets), cores=str(cores), threads=str(threads))
+    if most > size:  # memory is plugged into a NUMA cell
+        numa = add(chosen, "numa")
+        every = f"0-{sockets * cores * threads - 1}"
+        add(numa, "cell", id="0", cpus=every, memory=str(size), unit="KiB")
 
 
 def _efi(described: Object) -> Object | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 
-from virtlab.guests.interface import Credentials, Ending, Step
+from virtlab.guests.interface import Credentials, Ending, Resized, Step
 from virtlab.resource import Object
 
 ALIAS = "ua-"  # what libvirt wants before the aliases that a user gives
@@ -38,6 +38,8 @@ class Guest:
     address: str = ""  # on the pod network, for life
     machine: str = ""
     vcpus: int = 0  # that it has now
+    memory: int = 0  # bytes that it has now
+    resizing: tuple[int, int, Resized] | None = None  # vCPUs and bytes that it was to have last, and what came of it
     disks: dict[str, str] = field(default_factory=dict)  # plugged disks, by name: their targets
     nics: dict[str, str] = field(default_factory=dict)  # plugged interfaces, by name: their MACs
     links: dict[str, bool] = field(default_factory=dict)  # whether the link is up
@@ -68,6 +70,7 @@ class Guest:
         count = domain.find("vcpu")
         if count is not None:
             self.vcpus = int(count.get("current") or count.text or 0)
+        self.memory = int(domain.findtext("./currentMemory") or 0) << 10  # libvirt writes it in KiB
         self.disks, self.nics, self.links = {}, {}, {}
         for disk in domain.iterfind("./devices/disk"):
             if name := _name(disk):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import libvirt
 
 from virtlab.controllers.kubevirt import instance_status
+from virtlab.controllers.kubevirt.launchers import guest_memory, vcpus
 from virtlab.guests.interface import (
     DONE,
     WAITING,
@@ -24,9 +25,10 @@ from virtlab.guests.interface import (
     Inspection,
     Move,
     Moved,
+    Resized,
     Step,
 )
-from virtlab.guests.real import agent, moving, plugging
+from virtlab.guests.real import agent, moving, plugging, sizing
 from virtlab.guests.real.files import NoGuest
 from virtlab.guests.real.guest import Guest, Transfer
 from virtlab.guests.real.nodes import Node, Nodes
@@ -167,8 +169,6 @@ class RealGuests:
         found = instance_status.hardware(vmi)
         if guest is not None and guest.machine:
             found["machine"] = {"type": guest.machine}
-            topology = found["currentCPUTopology"]
-            topology["sockets"] = max(1, guest.vcpus // (topology["cores"] * topology["threads"]))
         return found
 
     def interfaces(self, vmi: Object, pod_address: str, *, agent: bool) -> list[Object]:
@@ -198,7 +198,7 @@ class RealGuests:
         if guest.moving and guest.transfer is not None and guest.transfer.uid != move.uid:
             return Moved(WAITING)  # one that was called off is still being undone
         if guest.transfer is None or guest.transfer.uid != move.uid:
-            guest.transfer = Transfer(move.uid, move.target)
+            guest.transfer, guest.resizing = Transfer(move.uid, move.target), None
             self._begin(self._move(guest, guest.transfer, move))
         return Moved(guest.transfer.step, guest.transfer.figures)
 
@@ -207,6 +207,20 @@ class RealGuests:
         if guest is not None and guest.moving and guest.transfer is not None and guest.transfer.uid == move_uid:
             guest.transfer.given_up = "the migration was canceled"
             self._begin(self._abort(guest))
+
+    def resize(self, vmi: Object) -> Resized:
+        guest = self.known(vmi)
+        if guest is None:
+            return Resized(cpu_problem="the guest is gone", memory_problem="the guest is gone")
+        wanted = (vcpus(vmi["spec"]), guest_memory(vmi["spec"]))
+        if guest.resizing is None or guest.resizing[:2] != wanted:
+            guest.resizing = (*wanted, Resized(over=False))
+            self._begin(self._resize(guest, *wanted))
+        return guest.resizing[2]
+
+    def memory(self, vmi: Object) -> int | None:
+        guest = self.known(vmi)
+        return guest.memory or None if guest is not None else None
 
     def dump(self, vmi: Object, label: str, path: Path | None) -> Step:
         guest = self.known(vmi)
@@ -344,6 +358,15 @@ class RealGuests:
 
     def _adjusted(self, guest: Guest) -> None:
         guest.adjusting = False
+        self._changed(guest)
+
+    async def _resize(self, guest: Guest, count: int, memory: int) -> None:
+        try:
+            done = await self.work(lambda: sizing.resize(self.domain(guest), count, memory))
+            guest.read(await self.work(lambda: str(self.domain(guest).XMLDesc(0))))
+        except libvirt.libvirtError as error:
+            done = Resized(cpu_problem=str(error), memory_problem=str(error))
+        guest.resizing = (count, memory, done)
         self._changed(guest)
 
     async def _dump(self, guest: Guest, label: str, path: Path) -> None:

@@ -83,6 +83,12 @@ class Node:
                 tell(self.name, domain.UUIDString(), "device", 0, 0)
 
             connection.domainEventRegisterAny(None, identifier, plugged, "")
+
+        def grown(_connection: Any, domain: Any, alias: str, size: int, opaque: str) -> None:
+            tell(self.name, domain.UUIDString(), "device", 0, 0)
+
+        identifier = libvirt.VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE
+        connection.domainEventRegisterAny(None, identifier, grown, "")
         connection.registerCloseCallback(
             lambda _connection, reason, _opaque: tell(self.name, "", "closed", 0, reason), None
         )

@@ -9,7 +9,6 @@ from xml.etree import ElementTree as ET
 
 import libvirt
 
-from virtlab.controllers.kubevirt.launchers import vcpus
 from virtlab.guests.real.devices import DiskFile, Nic, disk_element, free_target, interface_element, kind_of
 from virtlab.guests.real.guest import ALIAS, Guest
 from virtlab.resource import Object
@@ -26,18 +25,15 @@ class Changes:
     interfaces: list[Object] = field(default_factory=list)
     gone: list[tuple[str, str]] = field(default_factory=list)  # disk or interface, and its name
     links: list[Object] = field(default_factory=list)
-    vcpus: int = 0  # to have in all; 0 to leave them
 
     def __bool__(self) -> bool:
-        return bool(self.disks or self.interfaces or self.gone or self.links or self.vcpus)
+        return bool(self.disks or self.interfaces or self.gone or self.links)
 
 
 def changes(guest: Guest, vmi: Object) -> Changes:
     """What makes the guest's devices those of the instance."""
     own = vmi["spec"]["domain"].get("devices") or {}
     found = Changes()
-    if 0 < guest.vcpus < vcpus(vmi["spec"]):  # taking some away needs more of a guest than it can be trusted with
-        found.vcpus = vcpus(vmi["spec"])
     disks = {disk["name"]: disk for disk in own.get("disks") or ()}
     volumes = _reachable(vmi)
     found.disks = [disk for name, disk in disks.items() if name not in guest.disks and name in volumes]
@@ -72,11 +68,6 @@ def _reachable(vmi: Object) -> set[str]:
 def apply(domain: Any, wanted: Changes, files: Mapping[str, DiskFile], nics: Mapping[str, Nic]) -> dict[str, str]:
     """Change the devices of a running domain; why some could not be, by name. The guest may let go of some later."""
     refused: dict[str, str] = {}
-    if wanted.vcpus:
-        try:
-            domain.setVcpusFlags(wanted.vcpus, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-        except libvirt.libvirtError as error:
-            refused["cpu"] = str(error)
     live = ET.fromstring(domain.XMLDesc(0))
     taken = {target.get("dev", "") for target in live.iterfind("./devices/disk/target")}
     for disk in wanted.disks:
