@@ -149,9 +149,7 @@ class MachineInventory(BaseInventoryPlugin, Constructable, Cacheable):  # type: 
         for name, guest in zip(names, guests, strict=True):
             self.inventory.add_host(name)
             host = self.inventory.get_host(name)
-            # Not inventory.set_variable: in 2.19 that copies every value to note which file it came from.
-            for variable, value in guest.items():
-                host.set_variable(variable, value)
+            _tell(host, guest)
             for group in grouping.names(guest):
                 if group not in groups:
                     groups[group] = self.inventory.add_group(self._sanitize_group_name(group))
@@ -192,6 +190,17 @@ class MachineInventory(BaseInventoryPlugin, Constructable, Cacheable):  # type: 
                     f"{option}: {expression} cannot be evaluated for {name}: {to_native(error)}"
                 ) from error
             return None
+
+
+def _tell(host: Any, guest: Variables) -> None:
+    """Give a host its variables."""
+    # Ansible's own way checks the names one by one, which are known here, and minds what another inventory has told.
+    if host.vars.keys().isdisjoint(guest):
+        host.vars.update(guest)
+        return
+    # Not inventory.set_variable: in 2.19 that copies every value to note which file it came from.
+    for variable, value in guest.items():
+        host.set_variable(variable, value)
 
 
 @contextmanager

@@ -24,35 +24,47 @@ _KEEPALIVE_SECONDS, _KEEPALIVE_COUNT = 5, 6
 _THREADS = 5
 
 
-def connect(params: Mapping[str, Any], option: str = "uri") -> Host:
-    """The host behind C(uri). Raises Failure: what to install, or NotReached with what to do."""
+def connect(params: Mapping[str, Any], option: str = "uri", *, events: bool = True) -> Host:
+    """The host behind C(uri), see Host. Raises Failure: what to install, or NotReached with what to do."""
     lacking = missing()
     if lacking:
         raise Failure(lacking)
-    return Host(params[option])
+    return Host(params[option], events=events)
+
+
+def is_local(uri: str) -> bool:
+    """Whether a URI leads to a libvirt on this machine."""
+    scheme = uri.split(":")[0]
+    return "+" not in scheme or scheme.endswith("+unix")
 
 
 class Host:
     """A host's libvirt; closed at the end of a C(with) block.
 
-    What is looked up by name is None where it does not exist. Errors are KvmErrors.
+    What is looked up by name is None where it does not exist. Errors are KvmErrors. Without C(events) nothing can be
+    watched, and a host that dies is not noticed; but every call takes less, since each wakes the loop's thread twice.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, events: bool = True) -> None:
         self.uri = uri
-        LOOP.enter()
+        # Once the loop is set up, libvirt leaves the signs of life of every connection to it.
+        self._uses_loop = events or LOOP.is_set_up
+        self._enter()
         try:
             self.connection = libvirt.openAuth(uri, [[], lambda _credentials, _data: -1, None], 0)
         except libvirt.libvirtError as error:
-            LOOP.leave()
+            self._leave()
             raise not_reached(uri, error) from error
-        if not self._is_local:
+        if self._uses_loop and not is_local(uri):
             self.connection.setKeepAlive(_KEEPALIVE_SECONDS, _KEEPALIVE_COUNT)
 
-    @property
-    def _is_local(self) -> bool:
-        scheme = self.uri.split(":")[0]
-        return "+" not in scheme or scheme.endswith("+unix")
+    def _enter(self) -> None:
+        if self._uses_loop:
+            LOOP.enter()
+
+    def _leave(self) -> None:
+        if self._uses_loop:
+            LOOP.leave()
 
     def __enter__(self) -> Host:
         return self
@@ -64,7 +76,7 @@ class Host:
         # One that was lost before cannot be closed; what was asked of it has said so.
         with suppress(libvirt.libvirtError):
             self.connection.close()
-        LOOP.leave()
+        self._leave()
 
     @property
     def name(self) -> str:

@@ -9,7 +9,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from .view import METADATA, DiskView, InterfaceView, view
+from .kept import METADATA
+from .view import DiskView, InterfaceView, view
 from .xml import ensure, make, remove, same
 
 ATTACH, DETACH, UPDATE, MEMORY, VCPUS, TITLE, DESCRIPTION, LABELS = (

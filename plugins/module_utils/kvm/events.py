@@ -35,6 +35,11 @@ class _Loop:
         self._timer = -1
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_set_up(self) -> bool:
+        """Whether libvirt knows the loop; it does from the first use of it to the end of the process."""
+        return self._registered
+
     def enter(self) -> None:
         with self._lock:
             if not self._registered:

@@ -114,7 +114,7 @@ def _tell_apart(told: Iterable[_Told]) -> None:
 def _of_host(place: Place, reach: Reach, patience: Patience) -> _Told:
     """One pass over a host. Raises Failure."""
     until = time.monotonic() + patience.host
-    with connect({"uri": place.uri}) as host:
+    with connect({"uri": place.uri}, events=False) as host:
         node = place.name or host.name
         found = _domains(host, node, until)
         problems: list[str] = []
@@ -141,32 +141,33 @@ def _domains(host: Host, node: str, until: float) -> list[tuple[libvirt.virDomai
         passing = {one.UUIDString() for one in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)}
     statistics = _statistics(host)
 
-    def read(handle: libvirt.virDomain) -> tuple[int, str]:
-        facts = statistics.get(handle.UUIDString(), {})
-        with asking(f"read virtual machine {handle.name()}"):
-            return facts["state.state"] if "state.state" in facts else handle.state()[0], handle.XMLDesc(0)
+    def read(handle: libvirt.virDomain) -> Found:
+        identity = handle.UUIDString()
+        facts = statistics.get(identity, {})
+        try:
+            state = facts["state.state"] if "state.state" in facts else handle.state()[0]
+            document = handle.XMLDesc(0)
+        except libvirt.libvirtError as error:
+            raise explained(f"read virtual machine {handle.name()}", error) from error
+        # Here, while the next documents are on their way, and so that no more than a few are there at a time.
+        return Found(
+            parse(document),
+            node,
+            host.uri,
+            STATUSES[state].capitalize() if state < len(STATUSES) else "Unknown",
+            identity in starting,
+            identity not in passing,
+            _sizes(facts),
+        )
 
-    answers = side_by_side(read, handles, _AT_ONCE, until - time.monotonic())
     found = []
-    for handle, answer in zip(handles, answers, strict=True):
+    for handle, answer in zip(handles, side_by_side(read, handles, _AT_ONCE, until - time.monotonic()), strict=True):
         if isinstance(answer, NotThere):
             # One that was deleted meanwhile is none that there is.
             continue
         if isinstance(answer, Exception):
             raise answer
-        # Not in the threads: they would only wait for each other.
-        number, document = answer
-        identity = handle.UUIDString()
-        domain = Found(
-            parse(document),
-            node,
-            host.uri,
-            STATUSES[number].capitalize() if number < len(STATUSES) else "Unknown",
-            identity in starting,
-            identity not in passing,
-            _sizes(statistics.get(identity, {})),
-        )
-        found.append((handle, domain))
+        found.append((handle, answer))
     return found
 
 

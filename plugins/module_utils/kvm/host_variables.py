@@ -9,20 +9,21 @@ Only what is listed in C(docs/inventory.md) is copied. Passwords of consoles and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
+from functools import lru_cache
 from sys import intern
 from typing import Any
 from xml.etree.ElementTree import Element
 
 from ..inventory.guests import leads_to_guest, os_family, way_in
 from ..machine.quantity import canonical
-from .kept import kept
-from .view import AGENT_CHANNEL, DomainView, InterfaceView, view
+from .kept import Kept, kept
+from .view import DomainView, InterfaceView, is_agent_connected, view
 
 AGENT, LEASE, ARP = "agent", "lease", "arp"
 SOURCES = (AGENT, LEASE, ARP)
 
-_LIBOSINFO = "metadata/{http://libosinfo.org/xmlns/libvirt/domain/1.0}libosinfo/*"
+_LIBOSINFO = "{http://libosinfo.org/xmlns/libvirt/domain/1.0}libosinfo"
 _OS_ANNOTATION = "vm.kubevirt.io/os"
 _GUEST_OS = ("name", "version", "kernel")
 
@@ -39,13 +40,13 @@ class Reach:
 
 @dataclass
 class Found:
-    """A domain as its host tells of it.
+    """A domain as its host tells of it; of its document, which is large, only the facts stay.
 
     C(sizes) are those of its disks in bytes, by their targets. C(report) is what its agent told (see C(agent.report)),
     C(addresses) are those of its interfaces by their MACs, for each of the sources that were asked.
     """
 
-    document: Element
+    document: InitVar[Element]
     node: str
     uri: str
     status: str
@@ -55,19 +56,18 @@ class Found:
     report: Mapping[str, Any] = field(default_factory=dict)
     addresses: dict[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     seen: DomainView = field(init=False)
+    kept: Kept = field(init=False)
+    agent_connected: bool = field(init=False)
+    os_noted: str | None = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.seen = view(self.document)
+    def __post_init__(self, document: Element) -> None:
+        self.seen, self.kept = view(document), kept(document)
+        self.agent_connected = is_agent_connected(document)
+        self.os_noted = _os_noted(document)
 
     @property
     def is_running(self) -> bool:
         return self.status == "Running"
-
-    @property
-    def agent_connected(self) -> bool:
-        """Whether something in the guest has opened the agent's channel."""
-        channels = self.document.findall("devices/channel/target")
-        return any(one.get("name") == AGENT_CHANNEL and one.get("state") == "connected" for one in channels)
 
     def take_report(self, report: Mapping[str, Any]) -> None:
         """Keep what the agent told, and its addresses by their MACs: those of a bond count for its first member."""
@@ -80,7 +80,7 @@ class Found:
 
 def variables(found: Found, reach: Reach) -> dict[str, Any]:
     """The host variables of a domain, with those that say how to connect."""
-    seen, values = found.seen, kept(found.document)
+    seen, values = found.seen, found.kept
     told: dict[str, Any] = {
         "virtstack_kind": "Domain",
         "virtstack_name": seen.name,
@@ -101,7 +101,7 @@ def variables(found: Found, reach: Reach) -> dict[str, Any]:
         "virtstack_memory": _quantity(seen.memory_current),
         "virtstack_disks": _disks(found),
         "virtstack_networks": _networks(found, reach),
-        "virtstack_os": _os(found, values.annotations),
+        "virtstack_os": _os(found),
         "virtstack_guest_os": {key: value for key in _GUEST_OS if (value := found.report.get("os", {}).get(key))},
         "virtstack_agent_connected": found.agent_connected,
         "virtstack_uri": intern(found.uri),
@@ -177,21 +177,25 @@ def _networks(found: Found, reach: Reach) -> dict[str, dict[str, Any]]:
     return networks
 
 
-def _os(found: Found, annotations: Mapping[str, str]) -> str | None:
+def _os(found: Found) -> str | None:
     """The family of the guest's system: by its agent, else by what virt-install or an annotation says of it."""
-    reported = found.report.get("os", {}).get("id")
-    if reported:
-        return os_family(str(reported))
-    if annotations.get(_OS_ANNOTATION):
-        return os_family(annotations[_OS_ANNOTATION])
-    for element in found.document.findall(_LIBOSINFO):
+    told = found.report.get("os", {}).get("id") or found.kept.annotations.get(_OS_ANNOTATION) or found.os_noted
+    return os_family(str(told)) if told else None
+
+
+def _os_noted(document: Element) -> str | None:
+    """The system that virt-install noted."""
+    metadata = document.find("metadata")
+    noted = metadata.find(_LIBOSINFO) if metadata is not None else None
+    for element in noted if noted is not None else ():
         # http://debian.org/debian/12, http://microsoft.com/win/2k22
         parts = (element.get("id") or "").split("/")
         if len(parts) > 3:
-            return os_family(parts[3])
+            return parts[3]
     return None
 
 
+@lru_cache(maxsize=1024)
 def _quantity(size: int) -> str:
     """A number of bytes as Kubernetes writes it: C(4Gi)."""
     return intern(canonical(f"{size // 1024}Ki", "size") if size and size % 1024 == 0 else str(size))

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement
 
-from .view import METADATA
 from .xml import NAMESPACE, make
+
+_MACHINE = f"{{{NAMESPACE}}}machine"
+METADATA = f"metadata/{_MACHINE}"
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,12 @@ _PARTS = ("labels", "annotations", "settings", "volumes", "making")
 def kept(domain: Element) -> Kept:
     """What a domain's metadata keep; nothing where somebody made it unreadable."""
     found: dict[str, dict[str, str]] = {}
+    metadata = domain.find("metadata")
+    machine = metadata.find(_MACHINE) if metadata is not None else None
+    if machine is None:
+        return Kept()
     for part in _PARTS:
-        text = domain.findtext(f"{METADATA}/{{{NAMESPACE}}}{part}")
+        text = machine.findtext(f"{{{NAMESPACE}}}{part}")
         try:
             values: Any = json.loads(text or "{}")
         except ValueError:
@@ -68,14 +74,14 @@ def keep(domain: Element, values: Kept) -> None:
     metadata = domain.find("metadata")
     if metadata is None:
         metadata = SubElement(domain, "metadata")
-    for old in metadata.findall(f"{{{NAMESPACE}}}machine"):
+    for old in metadata.findall(_MACHINE):
         metadata.remove(old)
     metadata.append(element(values))
 
 
 def element(values: Kept) -> Element:
     """The element that keeps it, each part as a JSON text."""
-    whole = make(f"{{{NAMESPACE}}}machine")
+    whole = make(_MACHINE)
     for part in _PARTS:
         held = getattr(values, part)
         if held:

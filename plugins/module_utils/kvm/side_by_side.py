@@ -27,32 +27,28 @@ def side_by_side(function: Callable[[T], R], items: Sequence[T], at_once: int, s
     indices = iter(range(len(items)))
     taking = threading.Lock()
     over = threading.Event()
+    working = min(at_once, len(items))
+
+    def take() -> int | None:
+        nonlocal working
+        with taking:
+            index = None if over.is_set() else next(indices, None)
+            if index is None:
+                working -= 1
+                if not working:
+                    over.set()
+            return index
 
     def work() -> None:
-        while not over.is_set():
-            with taking:
-                index = next(indices, None)
-            if index is None:
-                return
+        while (index := take()) is not None:
             try:
                 results[index] = function(items[index])
             except Exception as error:
                 results[index] = error
 
-    threads = [threading.Thread(target=work, daemon=True) for _number in range(min(at_once, len(items)))]
-    for thread in threads:
-        thread.start()
-    timer = threading.Timer(seconds, over.set)
-    timer.daemon = True
-    timer.start()
-    ended = threading.Thread(target=_join, args=(threads, over), daemon=True)
-    ended.start()
-    over.wait()
-    timer.cancel()
+    for _number in range(working):
+        threading.Thread(target=work, daemon=True).start()
+    if items:
+        over.wait(max(seconds, 0))
+        over.set()
     return list(results)
-
-
-def _join(threads: Sequence[threading.Thread], over: threading.Event) -> None:
-    for thread in threads:
-        thread.join()
-    over.set()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The virtstack.core founders
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A domain's XML as everything here reads it: its devices by their names, its size, its labels. Pure.
+"""A domain's XML as everything here reads it: its devices by their names, and its size. Pure.
 
 A disk or interface that this collection made carries its name as a user alias (C(ua-root)). One that something else
 made is called by what it has: a disk by its target (C(vda)), an interface by its place (C(net0)).
@@ -10,17 +10,12 @@ Format: https://libvirt.org/formatdomain.html
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 from xml.etree.ElementTree import Element
-
-from .xml import NAMESPACE
 
 ALIAS_PREFIX = "ua-"
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
-METADATA = f"metadata/{{{NAMESPACE}}}machine"
 
 # Bytes of the units that libvirt writes memory in (https://libvirt.org/formatdomain.html#memory-allocation).
 _UNITS = {
@@ -107,9 +102,6 @@ class DomainView:
     tpm: bool
     disks: tuple[DiskView, ...]
     interfaces: tuple[InterfaceView, ...]
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    agent_channel: bool = False
 
     def disk(self, name: str) -> DiskView | None:
         """The disk of that name or target."""
@@ -122,10 +114,10 @@ class DomainView:
 
 def view(domain: Element) -> DomainView:
     """The view of a domain's XML."""
-    kept = _kept(domain)
-    cpu, vcpu, type_ = domain.find("cpu"), domain.find("vcpu"), domain.find("os/type")
+    # Names of one step only: paths of several cost many times as much, and an inventory reads hundreds of domains.
+    cpu, vcpu, os_, devices = (domain.find(tag) for tag in ("cpu", "vcpu", "os", "devices"))
     maximum = int(vcpu.text or 1) if vcpu is not None else 1
-    loader, os_ = domain.find("os/loader"), domain.find("os")
+    type_, loader = (os_.find("type"), os_.find("loader")) if os_ is not None else (None, None)
     efi = (os_ is not None and os_.get("firmware") == "efi") or (loader is not None and loader.get("type") == "pflash")
     topology = cpu.find("topology") if cpu is not None else None
     memory = bytes_of(domain.find("memory"))
@@ -145,12 +137,9 @@ def view(domain: Element) -> DomainView:
         machine_type=type_.get("machine") if type_ is not None else None,
         architecture=type_.get("arch") if type_ is not None else None,
         efi=efi,
-        tpm=domain.find("devices/tpm") is not None,
-        disks=tuple(_disks(domain)),
-        interfaces=tuple(_interfaces(domain)),
-        labels=kept.get("labels") or {},
-        annotations=kept.get("annotations") or {},
-        agent_channel=any(target.get("name") == AGENT_CHANNEL for target in domain.findall("devices/channel/target")),
+        tpm=devices is not None and devices.find("tpm") is not None,
+        disks=tuple(_disks(devices)) if devices is not None else (),
+        interfaces=tuple(_interfaces(devices)) if devices is not None else (),
     )
 
 
@@ -161,8 +150,17 @@ def device_name(device: Element) -> str | None:
     return name.removeprefix(ALIAS_PREFIX) if name and name.startswith(ALIAS_PREFIX) else None
 
 
-def _disks(domain: Element) -> Iterator[DiskView]:
-    for element in domain.findall("devices/disk"):
+def is_agent_connected(domain: Element) -> bool:
+    """Whether something in the guest has opened the agent's channel, as the document of a running guest says."""
+    devices = domain.find("devices")
+    targets = [channel.find("target") for channel in devices.findall("channel")] if devices is not None else []
+    return any(
+        one is not None and one.get("name") == AGENT_CHANNEL and one.get("state") == "connected" for one in targets
+    )
+
+
+def _disks(devices: Element) -> Iterator[DiskView]:
+    for element in devices.findall("disk"):
         type_ = element.get("type") or "file"
         source, target, driver = element.find("source"), element.find("target"), element.find("driver")
         place = (target.get("dev") if target is not None else None) or ""
@@ -183,8 +181,8 @@ def _disks(domain: Element) -> Iterator[DiskView]:
         )
 
 
-def _interfaces(domain: Element) -> Iterator[InterfaceView]:
-    for index, element in enumerate(domain.findall("devices/interface")):
+def _interfaces(devices: Element) -> Iterator[InterfaceView]:
+    for index, element in enumerate(devices.findall("interface")):
         type_ = element.get("type") or "network"
         source = element.find("source")
         yield InterfaceView(
@@ -199,19 +197,6 @@ def _interfaces(domain: Element) -> Iterator[InterfaceView]:
             link=_attribute(element, "link", "state") or "up",
             boot_order=_order(element),
         )
-
-
-def _kept(domain: Element) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
-    for child in domain.findall(f"{METADATA}/*"):
-        try:
-            values: Any = json.loads(child.text or "{}")
-        except ValueError:
-            # Somebody edited it by hand; what cannot be read is not there.
-            continue
-        if isinstance(values, dict):
-            found[child.tag.rpartition("}")[2]] = {str(key): str(value) for key, value in values.items()}
-    return found
 
 
 def bytes_of(element: Element | None, number: str | None = None) -> int:

@@ -18,6 +18,7 @@ from .domain_pending import pending
 from .errors import KvmError, NotThere, asking
 from .kept import kept
 from .library import libvirt
+from .view import is_agent_connected
 from .vm_facts import described
 from .vm_power import ACTIVE, STATUSES
 from .xml import parse, shown
@@ -129,14 +130,6 @@ def _told(machine: _Machine, *, asks_agent: bool, with_xml: bool) -> Result:
 
 def _seconds(nanoseconds: Any) -> float | None:
     return round(int(nanoseconds) / 1e9, 3) if nanoseconds is not None else None
-
-
-def is_agent_connected(document: Element) -> bool:
-    """Whether the guest has the agent's channel open, as the document of a running guest says."""
-    return any(
-        target.get("name") == "org.qemu.guest_agent.0" and target.get("state") == "connected"
-        for target in document.findall("devices/channel/target")
-    )
 
 
 def _agent(domain: libvirt.virDomain, document: Element) -> dict[str, Any] | None:
