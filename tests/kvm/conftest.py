@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.events import LOOP
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.library import MISSING
-from guests import Console, Guest, domain_xml
+from guests import Console, Guest, domain_xml, take_away_all
 from labs import Lab
 from playing import ansible
 from stage import stage
@@ -72,9 +72,12 @@ def tiny(hosts: Hosts) -> Tiny:
         pytest.skip(f"the tiny guest cannot be made here: {error}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def staged(alpha: Host, tiny: Tiny) -> Host:
-    """The host C(alpha) with a network and a pool C(default), in which there is the image of the tiny guest."""
+    """The host C(alpha) with a network and a pool C(default), in which there is the image of the tiny guest.
+
+    Of each file of tests anew: others may have stopped what they found.
+    """
     return stage(alpha, tiny)
 
 
@@ -102,17 +105,11 @@ def guest(tiny: Tiny, tmp_path: Path) -> Iterator[Callable[..., Guest]]:
     yield start
     for host in Hosts(tiny.directory.parent.parent):
         if host.running:
-            _take_away(libvirt.open(host.uri), {one.name for one in started})
-
-
-def _take_away(connection: object, names: set[str]) -> None:
-    for domain in connection.listAllDomains():  # type: ignore[attr-defined]
-        if domain.name() in names:
-            if domain.isActive():
-                domain.destroy()
-            if domain.isPersistent():
-                domain.undefineFlags(1 | 2 | 4 | 16)  # managed save, snapshots' and checkpoints' metadata, NVRAM
-    connection.close()  # type: ignore[attr-defined]
+            connection = libvirt.open(host.uri)
+            try:
+                take_away_all(connection, {one.name for one in started})
+            finally:
+                connection.close()
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from virtlab.tiny.image import Tiny
 
@@ -67,6 +69,27 @@ class Guest:
 
     name: str
     console: Console
+
+
+def take_away(domain: Any) -> None:
+    """End a guest and forget it with all that belongs to it, whatever ends it at the same time."""
+    import libvirt
+
+    # Managed save, snapshots' and checkpoints' metadata, NVRAM.
+    for step in (domain.destroy, lambda: domain.undefineFlags(1 | 2 | 4 | 16)):
+        try:
+            step()
+        except libvirt.libvirtError as error:
+            # It is off, or it is gone, or was never defined.
+            if error.get_error_code() not in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN):
+                raise
+
+
+def take_away_all(connection: Any, names: Collection[str]) -> None:
+    """Take away those machines of a host that have one of the names."""
+    for domain in connection.listAllDomains():
+        if domain.name() in names:
+            take_away(domain)
 
 
 def domain_xml(

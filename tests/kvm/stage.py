@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from guests import take_away
 from virtlab.hosts.host import Host
 from virtlab.tiny.image import Tiny
 
@@ -63,10 +64,7 @@ def remove_machines(host: Host, *prefixes: str) -> None:
     with opened(host) as connection:
         for domain in connection.listAllDomains():
             if domain.name().startswith(prefixes):
-                if domain.isActive():
-                    domain.destroy()
-                if domain.isPersistent():
-                    domain.undefineFlags(1 | 2 | 4 | 16)  # managed save, snapshots' and checkpoints' metadata, NVRAM
+                take_away(domain)
         pool = connection.storagePoolLookupByName("default")
         for volume in pool.listAllVolumes():
             if volume.name().startswith(prefixes):

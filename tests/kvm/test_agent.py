@@ -13,7 +13,7 @@ from typing import Any
 
 import carried
 import pytest
-from guests import Console, Guest, domain_xml
+from guests import Console, Guest, domain_xml, take_away
 from playing import Ansible, Played
 from virtlab.hosts.host import Host
 from virtlab.tiny.image import Tiny
@@ -49,7 +49,7 @@ def talker(alpha: Host, tiny: Tiny, place: Path) -> Iterator[Guest]:
     domain = connection.createXML(domain_xml("talker", tiny, console.path, memory=512, disks=disk))
     console.wait_for("GUEST-READY")
     yield Guest("talker", console)
-    domain.destroy()
+    take_away(domain)
     connection.close()
 
 
@@ -202,10 +202,7 @@ def test_a_machine_that_is_off_or_has_no_agent_says_so(
         domain = connection.createXML(document, libvirt.VIR_DOMAIN_START_PAUSED)
         asleep = raw(ansible, inventory(virtstack_name="silent"), "true")
     finally:
-        if domain.isActive():
-            domain.destroy()
-        else:
-            domain.undefine()
+        take_away(domain)
         connection.close()
 
     for played in (off, asleep):

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -37,12 +38,16 @@ def virtlab(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_host_is_a_libvirt_of_its_own(alpha: Host, beta: Host) -> None:
-    for host in (alpha, beta):
-        connection = libvirt.open(host.uri)
-        assert connection.getHostname() == host.name
-        assert f"<uuid>{host.identity.uuid}</uuid>" in connection.getCapabilities()
-        assert connection.listAllDomains() == []
-        connection.close()
+    with ExitStack() as opened:
+        connections = [opened.enter_context(closing(libvirt.open(host.uri))) for host in (alpha, beta)]
+        for host, connection in zip((alpha, beta), connections, strict=True):
+            assert connection.getHostname() == host.name
+            assert f"<uuid>{host.identity.uuid}</uuid>" in connection.getCapabilities()
+            network = connection.networkDefineXML(f"<network><name>only-{host.name}</name></network>")
+            opened.callback(network.undefine)
+        for host, connection in zip((alpha, beta), connections, strict=True):
+            found = [name for name in connection.listDefinedNetworks() if name.startswith("only-")]
+            assert found == [f"only-{host.name}"]
 
 
 def test_hosts_reach_each_other_by_name(alpha: Host, beta: Host) -> None:

@@ -19,7 +19,7 @@ from ansible_collections.virtstack.core.plugins.inventory import kvm as plugin
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.agent import Agent
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.agent_exec import execute
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.connection import connect
-from guests import Console, Guest, domain_xml
+from guests import Console, Guest, domain_xml, take_away
 from playing import Ansible
 from stage import opened, stage
 from virtlab.hosts.host import Host
@@ -77,9 +77,8 @@ def web(alpha: Host, beta: Host, tiny: Tiny) -> Iterator[Guest]:
             assert time.monotonic() < until, "the guest gets no lease"
             time.sleep(0.1)
         yield Guest("web", console)
-        domains[0].destroy()
         for domain in domains:
-            domain.undefine()
+            take_away(domain)
 
 
 @pytest.fixture

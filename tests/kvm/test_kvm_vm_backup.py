@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from disks import assert_pattern, assert_whole, make_disk, read_word, word_in, write_word
-from guests import Console, disk_xml, domain_xml
+from guests import Console, disk_xml, domain_xml, take_away, take_away_all
 from modules import call, refusal
 from playing import Ansible
 from virtlab.hosts.host import Host
@@ -112,9 +112,7 @@ def _saved(alpha: Host, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) ->
     machine.connection.defineXML(domain_xml(NAME, tiny, machine.console.path, disks=disk)).create()
     machine.console.wait_for("GUEST-READY")
     yield machine
-    with suppress(libvirt.libvirtError):
-        machine.domain.destroy()
-    machine.domain.undefineFlags(1 | 2 | 4 | 16)
+    take_away_all(machine.connection, (NAME,))
     machine.connection.close()
 
 
@@ -283,8 +281,7 @@ def test_disks_that_do_not_keep_track_are_refused_with_what_to_do(alpha: Host, t
         assert "qcow2 of compat 0.10" in message and "qemu-img amend -o compat=1.1" in message
         assert call(MODULE, **options, type="full")["backup"]["checkpoint"] is None
     finally:
-        domain.destroy()
-        domain.undefine()
+        take_away(domain)
         connection.close()
         disk.unlink()
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from disks import assert_whole, make_disk
-from guests import Console, Guest, disk_xml, domain_xml
+from guests import Console, Guest, disk_xml, domain_xml, take_away_all
 from modules import call, refusal
 from playing import Ansible, executable
 from virtlab.hosts.fleet import Hosts
@@ -123,11 +123,7 @@ def _machine(hosts: Hosts, tiny: Tiny, directory: Path, name: str, *, shared: bo
     yield machine
     for host in machine.hosts:
         with closing(libvirt.open(host.uri)) as connection:
-            for domain in connection.listAllDomains():
-                if domain.name() == name:
-                    if domain.isActive():
-                        domain.destroy()
-                    domain.undefineFlags(1 | 2 | 4 | 16)
+            take_away_all(connection, (name,))
         machine.disk(host).unlink(missing_ok=True)
 
 

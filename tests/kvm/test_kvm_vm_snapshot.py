@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from disks import assert_pattern, assert_whole, make_disk, read_word, word_in, write_word
-from guests import Console, Guest, disk_xml, domain_xml
+from guests import Console, Guest, disk_xml, domain_xml, take_away, take_away_all
 from modules import call, refusal
 from playing import Ansible
 from virtlab.hosts.host import Host
@@ -83,8 +83,7 @@ def _snapped(alpha: Host, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) 
     machine.connection.defineXML(domain_xml(NAME, tiny, console.path, disks=disk)).create()
     console.wait_for("GUEST-READY")
     yield machine
-    machine.domain.destroy()
-    machine.domain.undefineFlags(1 | 2 | 4 | 16)
+    take_away_all(machine.connection, (NAME,))
     machine.connection.close()
 
 
@@ -229,8 +228,7 @@ def test_without_an_agent_quiesce_says_so(alpha: Host, tiny: Tiny, guest: Callab
             assert "has no channel for the guest agent" in refusal(MODULE, **options).message
             assert domain.snapshotListNames() == []
         finally:
-            domain.destroy()
-            domain.undefine()
+            take_away(domain)
             disk.unlink()
 
 
@@ -244,8 +242,7 @@ def test_an_agent_that_does_not_answer_is_told_before_anything_is_done(alpha: Ho
             options = {"uri": alpha.uri, "vm": "asleep", "name": "one", "external": True, "quiesce": True}
             assert "does not answer (disconnected)" in refusal(MODULE, **options).message
         finally:
-            domain.destroy()
-            domain.undefine()
+            take_away(domain)
             disk.unlink()
 
 

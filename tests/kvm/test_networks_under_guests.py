@@ -91,7 +91,7 @@ def test_what_needs_a_restart_waits_for_it_while_guests_are_there(alpha: Host, u
 def test_mistakes_are_named_before_anything_is_changed(alpha: Host, lan: Any) -> None:
     before = lan()["network"]["xml"]
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"name": "other", "state": "active", "mode": "nat", "ips": [{"address": "192.168.0.1", "prefix": 16}]},
+        ({"name": "other", "state": "active", "mode": "nat", "ips": [{"address": "192.168.144.1", "prefix": 20}]},
          "overlaps with 192.168.150.0/24 of the active network lan"),
         ({"name": "other"}, "mode: is missing"),
         ({"name": "other", "mode": "nat"}, "Cannot define network other: "),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from guests import take_away_all
 from playing import REPOSITORY, Ansible
 from stage import opened
 from virtlab.hosts.host import Host
@@ -27,18 +28,16 @@ def inventories(alpha: Host, beta: Host, tmp_path: Path) -> Iterator[list[str]]:
     yield ["-i", str(tmp_path / "hosts.json"), "-i", str(tmp_path / "machines.kvm.yml")]
     for host in (alpha, beta):
         with opened(host) as connection:
-            for domain in connection.listAllDomains():
-                if domain.name() in ("db", "web"):
-                    if domain.isActive():
-                        domain.destroy()
-                    domain.undefineFlags(1 | 2 | 4 | 16)  # managed save, snapshots' and checkpoints' metadata, NVRAM
+            take_away_all(connection, ("db", "web"))
             for network in connection.listAllNetworks():
                 if network.name() == "lan":
-                    network.destroy()
+                    if network.isActive():
+                        network.destroy()
                     network.undefine()
             for pool in connection.listAllStoragePools():
                 if pool.name() == "demo":
-                    pool.destroy()
+                    if pool.isActive():
+                        pool.destroy()
                     pool.undefine()
 
 
