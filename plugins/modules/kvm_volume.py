@@ -305,7 +305,7 @@ built_on:
   elements: str
 """
 
-from ansible_collections.virtstack.core.plugins.module_utils.kvm.connection import connect
+from ansible_collections.virtstack.core.plugins.module_utils.kvm.connection import connect, is_local
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.options import URI_OPTIONS
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.volume import declare_volumes, secrets_of
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.volume_options import VOLUME_OPTIONS, WIPE_ALGORITHMS
@@ -328,7 +328,8 @@ SPEC = ModuleSpec(
 
 
 def run(task: Task) -> Result:
-    with connect(task.params) as host:
+    # A remote host's signs of life come with the events.
+    with connect(task.params, events=not is_local(task.params["uri"])) as host:
         return declare_volumes(host, task)
 
 

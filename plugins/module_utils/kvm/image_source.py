@@ -34,6 +34,10 @@ class Source(Protocol):
     @property
     def descriptor(self) -> int | None: ...
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it is known to have no holes."""
+
     def sections(self) -> Iterator[Section]:
         """Its bytes. Raises Failure at their end where the checksum, or their number, is wrong."""
 
@@ -108,6 +112,10 @@ class _File:
             os.close(self.descriptor)
             raise
 
+    @property
+    def is_full(self) -> bool:
+        return self.allocated == self.image.length
+
     def sections(self) -> Iterator[Section]:
         sent = 0
         for section in sections_of(self.descriptor, self.image.length):
@@ -119,6 +127,7 @@ class _File:
 
 class _Url:
     descriptor: int | None = None
+    is_full = False
 
     def __init__(self, url: str, answer: Any, digest: Digest) -> None:
         self.label = url

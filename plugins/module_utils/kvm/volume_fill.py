@@ -129,7 +129,9 @@ def fill(
             volume = None
         if volume is None:
             size = image.length if is_file else wanted or image.length
-            volume = pool.make(bare_volume(name, size, declared.options, live))
+            # Elsewhere than on a host's own disks libvirt may have to write all of the room as zeros first.
+            is_full = source.is_full and pool.type in ("dir", "fs")
+            volume = pool.make(bare_volume(name, size, declared.options, live, is_full=is_full))
         _send(declared, pool, volume, source, progress)
         if is_file:
             _adopt(pool, name, image, wanted)

@@ -101,6 +101,11 @@ def test_a_volume_that_is_filled_anew_keeps_its_owner() -> None:
     assert bare_volume("v", 5, declared(owner=9).options, kept).findtext("target/permissions/owner") == "9"
 
 
+def test_only_a_file_that_will_be_full_gets_its_room_at_once() -> None:
+    assert bare_volume("v", 5, declared().options, None).findtext("allocation") == "0"
+    assert bare_volume("v", 5, declared().options, None, is_full=True).findtext("allocation") == "5"
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
