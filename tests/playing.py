@@ -6,9 +6,13 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +20,8 @@ from typing import Any, Protocol
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# The variable by which the processes of a playbook are known.
+MARK = "VIRTSTACK_TEST_PLAYBOOK"
 RECAP = re.compile(r"^\S+\s+: ok=(?P<ok>\d+)\s+changed=(?P<changed>\d+)", re.MULTILINE)
 
 
@@ -38,6 +44,58 @@ class Played:
         return sum(int(match["changed"]) for match in RECAP.finditer(self.output))
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A playbook that runs, and what it says. C(mark) is in the environment of all of its processes."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+    mark: str
+
+    def kill(self, *, alone: bool = False) -> None:
+        """End it without a word: with its workers, or C(alone), so that they go on."""
+        assert self.process.poll() is None, f"it was over before it was cut off: {self.output.read_text()}"
+        if alone:
+            self.process.kill()
+            self.process.wait(30)
+        else:
+            self.end()
+
+    @contextmanager
+    def left_standing(self) -> Iterator[None]:
+        """Kill it alone, and keep its workers from going on meanwhile."""
+        for one in self._processes():
+            os.kill(one, signal.SIGSTOP)
+        self.kill(alone=True)
+        yield
+        for one in self._processes():
+            os.kill(one, signal.SIGCONT)
+
+    def end(self) -> None:
+        """Leave none of its processes: workers have sessions of their own."""
+        while running := list(self._processes()):
+            for one in running:
+                with suppress(ProcessLookupError):
+                    os.kill(one, signal.SIGKILL)
+            self.process.poll()
+        self.process.wait(30)
+
+    def _processes(self) -> Iterator[int]:
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                if f"{MARK}={self.mark}".encode() in path.read_bytes().split(b"\0"):
+                    yield int(path.parent.name)
+
+    def says(self, text: str) -> None:
+        """Wait until it does."""
+        while text not in self.output.read_text():
+            assert self.process.poll() is None, self.output.read_text()
+            time.sleep(0.05)
+
+    def ends_well(self, timeout: float = 120) -> None:
+        assert self.process.wait(timeout) == 0, self.output.read_text()
+
+
 @dataclass
 class Ansible:
     """ansible-playbook and its kin, of the environment that runs the tests or of C(ANSIBLE_PLAYBOOK)."""
@@ -47,7 +105,30 @@ class Ansible:
     environment: dict[str, str] = field(default_factory=dict)
 
     def run(self, tool: str, *arguments: str | Path, **environment: str) -> Played:
-        variables = {
+        command = [str(executable(tool)), *map(str, arguments)]
+        variables = self._variables(environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=variables, check=False)
+        return Played(done.returncode, done.stdout + done.stderr)
+
+    @contextmanager
+    def begun(self, playbook: Path, **environment: str) -> Iterator[Begun]:
+        """A playbook that runs meanwhile, of which nothing is left afterwards."""
+        output = playbook.with_suffix(".output")
+        mark = uuid.uuid4().hex
+        variables = self._variables({**environment, MARK: mark})
+        with output.open("wb") as said:
+            command = [str(executable("ansible-playbook")), str(playbook)]
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, env=variables
+            )
+        begun = Begun(process, output, mark)
+        try:
+            yield begun
+        finally:
+            begun.end()
+
+    def _variables(self, environment: Mapping[str, str]) -> dict[str, str]:
+        return {
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
             "ANSIBLE_HOME": str(self.home),
@@ -59,9 +140,6 @@ class Ansible:
             **self.environment,
             **environment,
         }
-        command = [str(executable(tool)), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=variables, check=False)
-        return Played(done.returncode, done.stdout + done.stderr)
 
     def play(
         self, playbook: str | Path, *arguments: str, environment: Mapping[str, str] | None = None, **variables: Any

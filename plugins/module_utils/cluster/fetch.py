@@ -66,21 +66,23 @@ class Target:
         return self.path.with_name(f".{self.path.name}.part.json")
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other runs from writing to the part meanwhile. Raises Failure where one does.
+    def held(self, timeout: float, tell: Callable[[str], None]) -> Iterator[bool]:
+        """Keep other runs from writing to the part meanwhile, once none does; whether one did, and is over.
 
-        A worker of Ansible outlives a playbook that is killed, and goes on with what it does.
+        Raises Failure where it does so for longer than C(timeout) seconds. A worker of Ansible outlives a playbook that
+        is killed, and goes on with what it does.
         """
-        descriptor = self._locked()
+        descriptor, waited = self._locked(time.monotonic() + timeout, tell)
         try:
-            yield
+            yield waited
         finally:
             with contextlib.suppress(OSError):
                 if _is_at(descriptor, self.part) and os.fstat(descriptor).st_size == 0:
                     self.part.unlink()
             os.close(descriptor)
 
-    def _locked(self) -> int:
+    def _locked(self, deadline: float, tell: Callable[[str], None]) -> tuple[int, bool]:
+        waited = False
         while True:
             try:
                 descriptor = os.open(self.part, os.O_RDWR | os.O_CREAT, 0o600)
@@ -90,15 +92,19 @@ class Target:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(descriptor)
-                raise Failure(
-                    f"{self.path} is being fetched by another run, or by what a killed one left running. Nothing was"
-                    " changed. Wait until it has ended, and try again."
-                ) from None
+                busy = f"{self.path} is being fetched by another run, or by what a killed one left running."
+                if time.monotonic() > deadline:
+                    raise Failure(f"{busy} Nothing was changed. Wait until it has ended, and try again.") from None
+                if not waited:
+                    tell(f"{busy} Waiting for it.")
+                waited = True
+                time.sleep(_FIRST_PAUSE)
+                continue
             except OSError:
                 # A file system without locks.
-                return descriptor
+                return descriptor, waited
             if _is_at(descriptor, self.part):
-                return descriptor
+                return descriptor, waited
             # The other run has given it its name, or removed it, in between.
             os.close(descriptor)
 
@@ -194,7 +200,7 @@ class Fetch:
     def run(self) -> Fetched:
         """Fetch it and put it under its name. Raises Failure; what was fetched until then is gone on with next time."""
         deadline = time.monotonic() + self.timeout
-        pause, attempts = _FIRST_PAUSE, 0
+        pause, attempts, is_begun = _FIRST_PAUSE, 0, False
         while True:
             began = time.monotonic()
             before = self._have()
@@ -205,7 +211,10 @@ class Fetch:
                 problem: Failure = broken
                 if self._have() > before:
                     # It goes on, so that it may break again.
-                    attempts = 1
+                    attempts, is_begun = 1, True
+                elif is_begun:
+                    # A server that was there is waited for.
+                    attempts -= 1
             except _Later as later:
                 problem = later
                 attempts -= 1

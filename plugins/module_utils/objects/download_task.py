@@ -15,6 +15,7 @@ from ..cluster.declare import remove
 from ..cluster.errors import ClusterError
 from ..cluster.fetch import Fetch, Fetched, Target, digests_of
 from ..cluster.resource import Object
+from ..cluster.verdict import deleted
 from ..cluster.wait import wait
 from ..machine.image_file import checksum_of
 from ..machine.refusal import Refused
@@ -46,7 +47,10 @@ def download(client: Client, task: Task) -> Result:
     if task.check_mode:
         return _result(task, Fetched(str(target.path), 0, "", True), before)
     # Before the export is made, which another run to the same file would use as well, and delete.
-    with target.held():
+    with target.held(params["wait_timeout"], task.progress) as waited:
+        present = target.present() if waited else None
+        if present is not None:
+            return _result(task, present, before)
         export, is_ours = _export(client, task, course)
         try:
             ready = _await(client, task, course, export)
@@ -85,6 +89,10 @@ def _export(client: Client, task: Task, course: Course) -> tuple[Object, bool]:
         return found, False
     name = _name(params)
     live = client.get(course.resource, name, namespace)
+    if at(live, "metadata.deletionTimestamp"):
+        # An earlier run to the same file has just ended.
+        wait(client, course.resource, name, namespace, deleted, timeout=params["wait_timeout"], progress=task.progress)
+        live = None
     desired = exports.manifest(course.resource, name, params)
     after = make(client, course, desired, live, task).after
     if after is None:

@@ -71,8 +71,9 @@ class _Export:
         live = read_many(self._client, self._course.resource, [(namespace, self._name)])
         if self._import is not None and self._import.is_done() and not self._has_other_work():
             found = live.get((namespace, self._name))
-            item = {"name": self._name, "namespace": namespace, "changed": False, **_told(found)}
-            return {"changed": False, "exports": [{**item, "imported": self._import.told()}]}
+            changed = self._import.tidy()
+            item = {"name": self._name, "namespace": namespace, "changed": changed, **_told(found)}
+            return {"changed": changed, "exports": [{**item, "imported": self._import.told()}]}
         group = Group(
             self._course, namespace, [self._name], self._make, exports.tell, "exports", finish=self._finish, live=live
         )
@@ -109,6 +110,7 @@ class _Export:
             changed = True
         elif self._import is not None:
             done["imported"] = self._import.told()
+            changed = self._import.tidy() or changed
         return {**done, "changed": changed}
 
     def _would_act(self, made: Made) -> bool:
@@ -181,8 +183,9 @@ class _Export:
         for name, target in targets.items():
             found = present[name]
             if found is None:
-                with target.held():
-                    found = fetch(self._task, served, name, params["format"], target)
+                with target.held(params["wait_timeout"], self._task.progress) as waited:
+                    found = target.present() if waited else None
+                    found = found or fetch(self._task, served, name, params["format"], target)
             told = {"volume": name, "file": found.path, "size": found.size, "sha256": found.sha256}
             files.append({**told, "changed": found.changed})
         return files

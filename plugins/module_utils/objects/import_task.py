@@ -10,7 +10,7 @@ from typing import Any
 
 from ..cluster.client import Client, connect
 from ..cluster.declare import declare, remove
-from ..cluster.errors import ClusterError
+from ..cluster.errors import ClusterError, Forbidden
 from ..cluster.options import CONNECTION_OPTIONS
 from ..cluster.resource import Object, Resource
 from ..cluster.verdict import Failed, Progress, Verdict
@@ -77,6 +77,25 @@ class Import:
     def told(self) -> Result:
         name = self._wish.name or self._guess()
         return {"kind": self._kind.kind, "name": name, "namespace": self._wish.namespace}
+
+    def tidy(self) -> bool:
+        """Remove what let an import in that was cut off and ended by itself; whether there was any of it.
+
+        In check mode it is only looked for.
+        """
+        names = imported.volumes_of([self._live] if self._live else [])
+        volumes = [self._client.get(DATA_VOLUME, name, self._wish.namespace) for name in names]
+        found = False
+        for kind, name in imported.admitted_by([self._live, *volumes]):
+            resource = _RESOURCES[kind]
+            try:
+                live = self._client.get(resource, name, self._wish.namespace)
+            except Forbidden:
+                continue
+            if (at(live, "metadata.annotations") or {}).get(ORIGIN) == self._wish.origin:
+                remove(self._client, resource, name, self._wish.namespace, live=live, check_mode=self._task.check_mode)
+                found = True
+        return found
 
     def run(self, served: Served, objects: list[Object]) -> Result:
         """Declare what the export holds, and wait until its volumes are filled. Raises Failure."""

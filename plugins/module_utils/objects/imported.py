@@ -56,6 +56,8 @@ def adapted(objects: Iterable[Object], wanted: Wish) -> list[Object]:
             _machine(item, wanted, names)
         elif item["kind"] == DATA_VOLUME.kind:
             _volume(item, wanted, names)
+        else:
+            _mark(item["metadata"], **{ORIGIN: wanted.origin})
     return sorted(found, key=lambda item: _KINDS.index(item["kind"]))
 
 
@@ -133,6 +135,17 @@ def volumes_of(objects: Iterable[Object]) -> list[str]:
         elif item["kind"] == DATA_VOLUME.kind:
             names.append(item["metadata"]["name"])
     return list(dict.fromkeys(names))
+
+
+def admitted_by(objects: Iterable[Object | None]) -> list[tuple[str, str]]:
+    """Kinds and names of what let imports in: those of data volumes, and of the templates of machines."""
+    found: list[tuple[str, str]] = []
+    for item in objects:
+        for volume in (item, *(at(item, "spec.dataVolumeTemplates") or ())):
+            found += [("Secret", str(name)) for name in at(volume, "spec.source.http.secretExtraHeaders") or ()]
+            authority = at(volume, "spec.source.http.certConfigMap")
+            found += [("ConfigMap", str(authority))] if authority else []
+    return list(dict.fromkeys(found))
 
 
 def unsized(objects: Sequence[Object]) -> list[Object]:

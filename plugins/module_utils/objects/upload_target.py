@@ -137,11 +137,11 @@ def disk_size(params: Mapping[str, Any], image: Image) -> str:
     return size
 
 
-def claim(params: Mapping[str, Any], image: Image, size: str, share: float) -> Object:
+def claim(params: Mapping[str, Any], marks: Mapping[str, str], size: str, share: float) -> Object:
     """A claim to upload into, of which its file system takes its C(share)."""
     block = params["volume_mode"] == "Block"
     needed = data_volumes.claim_size(quantity.amount(size), 0.0 if block else share)
-    annotations = {**(params["annotations"] or {}), **marks(image), TARGET: "", CONTENT: "kubevirt"}
+    annotations = {**(params["annotations"] or {}), **marks, TARGET: "", CONTENT: "kubevirt"}
     if params["bind_immediately"]:
         annotations[BIND_NOW] = "true"
     spec: Object = {
@@ -157,8 +157,10 @@ def claim(params: Mapping[str, Any], image: Image, size: str, share: float) -> O
     return {"apiVersion": PVC.api_version, "kind": PVC.kind, "metadata": metadata, "spec": spec}
 
 
-def marks(image: Image) -> dict[str, str]:
-    return {CHECKSUM: image.sha256}
+def candidates(earlier: str | None, image: Image) -> str:
+    """The mark of what is not filled yet: the image, and any whose upload another run may still go on with."""
+    listed = (earlier or "").split()
+    return " ".join(listed if image.sha256 in listed else [*listed, image.sha256])
 
 
 def storage_class(params: Mapping[str, Any], classes: Iterable[Object]) -> Object | None:
@@ -195,20 +197,24 @@ def ready(kind: str) -> Check:
             return Failed("it was deleted meanwhile")
         if kind == "data_volume":
             phase = cdi.phase(found)
-            if phase == "UploadReady":
+            if phase in ("UploadReady", "Succeeded"):
                 return Ready()
             if phase in cdi.WAITS_FOR_CONSUMER and at(found, "metadata.annotations", {}).get(BIND_NOW) != "true":
                 return Failed(f"it waits for its first consumer. {CONSUMER_ADVICE}")
-            if phase == "Succeeded":
-                return Failed("it was filled meanwhile")
             reason = cdi.trouble(found) if not _is_past(found) else None
             return Failed(reason) if reason else Progress(phase or "not yet seen by CDI")
         annotations = at(found, "metadata.annotations") or {}
-        if annotations.get(POD_READY) == "true":
+        if annotations.get(POD_READY) == "true" or annotations.get(POD_PHASE) == "Succeeded":
             return Ready()
         return Progress(f"its upload server is {annotations.get(POD_PHASE) or 'not there yet'}")
 
     return checked
+
+
+def is_filled(kind: str, found: Object | None) -> bool:
+    """Whether what was waited for by C(ready) has an image already, that another run sent."""
+    told = cdi.phase(found) if kind == "data_volume" else (at(found, "metadata.annotations") or {}).get(POD_PHASE)
+    return told == "Succeeded"
 
 
 def _is_past(found: Object) -> bool:

@@ -3,14 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The task of C(image_upload): an image of this machine, checked, sent through CDI's upload proxy, and waited for.
 
-An upload that was cut off left nothing: it begins anew, with a token of its own, until the time for it is over.
+An upload that was cut off left nothing: it begins anew, with a token of its own, until the time for it is over. Where
+the worker of a run that was killed goes on with it, what it sent counts only if it is known to be the same image.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..cluster.client import Client
 from ..cluster.declare import Outcome, remove
@@ -40,6 +41,8 @@ _TOKEN_LIFE = 240.0
 _LATER = frozenset({429, 502, 503, 504})
 # What the proxy says, with one of these, of a claim that will not take an image.
 _NEVER = ("rejecting", "not an upload target")
+# What they say of one that has an image.
+_FILLED, _CONFLICT = "already finished uploading", 409
 _UNAUTHORIZED = 401
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 # Times that an upload is begun that broke in the middle.
@@ -62,6 +65,7 @@ class _Upload:
         self._params: Mapping[str, Any] = task.params
         self._image = image
         self._class: str | None = None
+        self._mark: str | None = image.sha256
         self._config = self._read_config()
         self._place = self._look()
 
@@ -79,9 +83,12 @@ class _Upload:
         else:
             place.refuse_small(self._image, self._share())
             place.refuse_waiting()
-        outcome = self._declared(anew=params["replace"] and place.is_filled)
+        anew = params["replace"] and place.is_filled
+        earlier = None if anew else place.annotations.get(CHECKSUM)
+        self._mark = upload_target.candidates(earlier, self._image)
+        outcome = self._declared(anew=anew)
         if not self._task.check_mode:
-            self._fill()
+            self._fill(earlier)
         result = self._result(outcome, uploaded=not self._task.check_mode)
         result["changed"] = True
         if self._task.diff:
@@ -172,7 +179,7 @@ class _Upload:
             **params,
             "upload": True,
             "size": size,
-            "annotations": {**(params["annotations"] or {}), **upload_target.marks(self._image)},
+            "annotations": {**(params["annotations"] or {}), **self._marks()},
         }
         desired = data_volumes.manifest(params["name"], options, live, None)
         if live is not None:
@@ -185,10 +192,10 @@ class _Upload:
         if live is None:
             size = upload_target.disk_size(params, self._image)
             options = {**params, "storage_class": self._class or params["storage_class"]}
-            body = upload_target.claim(options, self._image, size, self._share())
+            body = upload_target.claim(options, self._marks(), size, self._share())
             made = self._client.create(PVC, body, dry_run=self._task.check_mode)
             return Outcome(PVC, "created", None, made)
-        wanted = {**(params["annotations"] or {}), **upload_target.marks(self._image), TARGET: ""}
+        wanted = {**(params["annotations"] or {}), CHECKSUM: self._mark, TARGET: ""}
         present = self._place.annotations
         if all(present.get(name) == value for name, value in wanted.items()):
             return Outcome(PVC, "unchanged", live, live)
@@ -196,9 +203,13 @@ class _Upload:
         after = self._client.patch(PVC, params["name"], params["namespace"], patch, dry_run=self._task.check_mode)
         return Outcome(PVC, "updated", live, after)
 
+    def _marks(self) -> dict[str, str]:
+        return {} if self._mark is None else {CHECKSUM: self._mark}
+
     # Filling it
 
-    def _fill(self) -> None:
+    def _fill(self, earlier: str | None) -> None:
+        """Send the image and wait for it; C(earlier) is the mark that was there before."""
         place, timeout = self._place, self._params["wait_timeout"]
         ready = wait(
             self._client,
@@ -209,7 +220,7 @@ class _Upload:
             timeout=timeout,
             progress=self._task.progress,
         )
-        self._send_until_done()
+        is_ours = not upload_target.is_filled(place.kind, ready) and self._send_until_done()
         wait(
             self._client,
             place.resource,
@@ -220,6 +231,19 @@ class _Upload:
             progress=self._task.progress,
         )
         self._place = self._look()
+        self._settle(earlier, is_ours)
+
+    def _settle(self, earlier: str | None, is_ours: bool) -> None:
+        """Mark it with what it holds. Raises Failure where another run filled it, and may have done so otherwise."""
+        self._mark = self._image.sha256 if is_ours else earlier
+        if self._place.annotations.get(CHECKSUM) != self._mark:
+            self._declared()
+            self._place = self._look()
+        if self._mark != self._image.sha256:
+            raise Failure(
+                f"{self._place.label} was filled by another run meanwhile, which began with another image. Look what it"
+                " holds, and set replace: true to delete it with its content and to upload anew."
+            )
 
     def _endpoint(self) -> Endpoint:
         params = self._params
@@ -272,28 +296,35 @@ class _Upload:
             raise Failure(f"CDI gave no upload token for {self._place.label}. Look at the log of cdi-apiserver.")
         return str(token)
 
-    def _send_until_done(self) -> None:
-        """Send the image, from its beginning each time, until it is taken or the time is over."""
+    def _send_until_done(self) -> bool:
+        """Send the image, from its beginning each time, until it is taken or the time is over.
+
+        Whether it is this that was taken, and not what another run sent.
+        """
         endpoint = self._endpoint()
         deadline = time.monotonic() + self._params["wait_timeout"]
         token, since = self._token(), time.monotonic()
-        pause, attempts = _FIRST_PAUSE, 0
+        pause, attempts, is_begun, is_sent = _FIRST_PAUSE, 0, False, False
         with open(self._params["path"], "rb") as file:
             while True:
                 began = time.monotonic()
                 if began - since > _TOKEN_LIFE:
                     token, since = self._token(), began
+                attempts += 1
+                reply, gone = self._attempt(endpoint, token, file)
                 problem: Failure
-                try:
-                    attempts += 1
-                    pace = Pace(self._image.file_size, "uploaded", self._task.progress)
-                    headers = {"Authorization": f"Bearer {token}"}
-                    reply = endpoint.send(_PATH, headers, file, self._image.file_size, pace)
-                except Broken as broken:
-                    problem = broken
+                if isinstance(reply, Broken):
+                    problem = reply
+                    # Only the answer may have been lost.
+                    is_sent = is_sent or gone == self._image.file_size
+                    # A server that was there is waited for.
+                    attempts -= is_begun and not gone
+                    is_begun = is_begun or gone > 0
                 else:
                     if reply.status < 300:
-                        return
+                        return True
+                    if reply.status == _CONFLICT or _FILLED in reply.text:
+                        return is_sent
                     problem = self._refused(reply)
                     if reply.status == _UNAUTHORIZED and attempts < _ATTEMPTS:
                         token, since = self._token(), time.monotonic()
@@ -309,6 +340,22 @@ class _Upload:
                 self._task.progress(f"{problem.message} Beginning anew.")
                 time.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _attempt(self, endpoint: Endpoint, token: str, file: BinaryIO) -> tuple[Reply | Broken, int]:
+        """What became of sending it once, and the bytes of it that were gone by then."""
+        size, gone = self._image.file_size, 0
+        pace = Pace(size, "uploaded", self._task.progress)
+
+        def sent(done: int) -> None:
+            nonlocal gone
+            gone = done
+            pace(done)
+
+        try:
+            reply = endpoint.send(_PATH, {"Authorization": f"Bearer {token}"}, file, size, sent)
+        except Broken as broken:
+            return broken, gone
+        return reply, gone
 
     def _refused(self, reply: Reply) -> Failure:
         said = reply.text or f"status {reply.status}"

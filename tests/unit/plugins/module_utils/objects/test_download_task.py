@@ -205,20 +205,21 @@ def test_a_download_is_never_in_memory_and_leaves_no_export(client: Client, name
 def test_two_runs_do_not_write_to_one_file(client: Client, namespace: str, content: Path, tmp_path: Path) -> None:
     upload(client, Task(options(image_upload, path=str(content), name="disk", namespace=namespace)))
     back = tmp_path / "back"
-    given = Task(options(image_download, pvc="disk", namespace=namespace, path=str(back)))
-    with Target(back).held():
+    given = Task(options(image_download, pvc="disk", namespace=namespace, path=str(back), wait_timeout=1))
+    with Target(back).held(0, print):
         Target(back).part.write_bytes(b"of the other run")
         with pytest.raises(Failure, match="is being fetched by another run"):
             download(client, given)
         assert Target(back).part.read_bytes() == b"of the other run"
         # The export is that of the other run as well.
         assert client.list(exports.course(client).resource, namespace).items == []
+    given = replace(given, params={**given.params, "wait_timeout": 60})
     assert download(client, given)["changed"]
     assert back.read_bytes() == content.read_bytes()
     assert left(Target(back)) == ["back"]
 
 
 def test_what_holds_a_file_leaves_nothing_where_nothing_came(tmp_path: Path) -> None:
-    with pytest.raises(Failure, match="no more"), Target(tmp_path / "back").held():
+    with pytest.raises(Failure, match="no more"), Target(tmp_path / "back").held(0, print):
         raise Failure("no more")
     assert left(Target(tmp_path / "back")) == []
