@@ -27,6 +27,7 @@ from typing import BinaryIO
 
 from ..task import Failure
 from .endpoint import PIECE, Broken, Endpoint, Pace
+from .errors import Unreachable
 
 # Zeros of this length, and at such places, become holes.
 _BLOCK = 65536
@@ -207,7 +208,7 @@ class Fetch:
             try:
                 attempts += 1
                 return self._finish(self._attempt())
-            except Broken as broken:
+            except (Broken, Unreachable) as broken:
                 problem: Failure = broken
                 if self._have() > before:
                     # It goes on, so that it may break again.
