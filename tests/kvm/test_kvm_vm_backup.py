@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -83,18 +84,41 @@ class Saved:
         import libvirt_qemu
 
         asked = json.dumps({"execute": command, "arguments": arguments})
-        return json.loads(libvirt_qemu.qemuMonitorCommand(self.domain, asked, 0)).get("return")
+        answer = json.loads(libvirt_qemu.qemuMonitorCommand(self.domain, asked, 0))
+        assert "error" not in answer, (asked, answer)
+        return answer["return"]
 
     def slow_down(self, bytes_per_second: int) -> None:
-        """Let the backup that begins go on slowly, or with 0 at its own speed; fails where none begins in a minute."""
+        """Let the guest's other disk be read slowly, or with 0 at its own speed, by backups that run or are to begin.
+
+        libvirt has no such limit for backups, and one that is set after their begin may come too late.
+        """
+        nodes = {node["node-name"]: node for node in self.ask_qemu("query-named-block-nodes")}
+        if "slow" not in nodes:
+            [disk] = [node for name, node in nodes.items() if node["drv"] == "qcow2" and "bulk" in node["file"]]
+            below = disk["node-name"].replace("format", "storage")
+            self.ask_qemu("object-add", **{"qom-type": "throttle-group", "id": "limit"})
+            slow = {"driver": "throttle", "node-name": "slow", "throttle-group": "limit", "file": below}
+            self.ask_qemu("blockdev-add", **slow)
+            again = {"driver": "qcow2", "node-name": disk["node-name"], "read-only": False, "file": "slow"}
+            self.ask_qemu("blockdev-reopen", options=[{**again, "cache": {"direct": True, "no-flush": False}}])
+        limits = {"bps-total": bytes_per_second}
+        self.ask_qemu("qom-set", path="/objects/limit", property="limits", value=limits)
+
+    def await_backup(self) -> None:
+        """Wait until QEMU copies; fails where no backup begins in a minute."""
         until = time.monotonic() + 60
-        while True:
-            jobs = [job for job in self.ask_qemu("query-jobs") if job["type"] == "backup"]
-            for job in jobs:
-                self.ask_qemu("block-job-set-speed", device=job["id"], speed=bytes_per_second)
-            if jobs or not bytes_per_second:
-                return
+        while not any(job["type"] == "backup" for job in self.ask_qemu("query-jobs")):
             assert time.monotonic() < until, "no backup began"
+            time.sleep(0.02)
+
+    def settle(self) -> None:
+        """Wait until no backup is under way any more: one that was cancelled ends with what it was reading."""
+        self.slow_down(0)
+        until = time.monotonic() + 120
+        while self.domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE or self.ask_qemu("query-jobs"):
+            assert time.monotonic() < until, self.ask_qemu("query-jobs")
+            time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +150,7 @@ def saved(_saved: Saved, tmp_path: Path) -> Iterator[Saved]:
     if NAME not in [domain.name() for domain in _saved.connection.listAllDomains()]:
         _saved.connection.defineXML(xml)
     _saved.start()
+    _saved.settle()
     for checkpoint in _saved.domain.listAllCheckpoints():
         checkpoint.delete()
 
@@ -308,25 +333,27 @@ def test_bad_input_says_what_to_do(saved: Saved, options: dict[str, Any], said: 
 
 def test_a_job_of_somebody_else_is_left_alone(saved: Saved) -> None:
     target = saved.host.images / "foreign.qcow2"
+    saved.slow_down(1024**2)
     saved.domain.backupBegin(
         f"<domainbackup><disks><disk name='vdb' type='file'><target file='{IMAGES}/foreign.qcow2'/></disk>"
         "<disk name='vda' backup='no'/></disks></domainbackup>",
         None,
     )
-    saved.slow_down(1024**2)
     try:
         assert "another job of libvirt is under way (backup)" in saved.refusal(name="one")
         assert saved.domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE
     finally:
         saved.domain.abortJob()
+        saved.settle()
         target.unlink(missing_ok=True)
 
 
 def begin_and(saved: Saved, cut_off: str) -> None:
     """Begin a backup that takes its time, and cut it off."""
+    saved.slow_down(1024**2)
     attempt = threading.Thread(target=lambda: _suppressed(saved))
     attempt.start()
-    saved.slow_down(2 * 1024**2)
+    saved.await_backup()
     if cut_off == "libvirtd":
         saved.restart_daemon()
     else:
@@ -340,6 +367,19 @@ def _suppressed(saved: Saved) -> None:
         call(MODULE, **saved.options, name="cut-off", disks=["bulk"])
 
 
+def finish(saved: Saved, **options: Any) -> dict[str, Any]:
+    """The result of a task that finds a slow backup under way; it gets its own speed once the task has seen it."""
+    told: list[str] = []
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(saved.call, told=told, **options)
+        until = time.monotonic() + 60
+        while not waiting.done() and not any("is under way already" in line for line in told):
+            assert time.monotonic() < until, told
+            time.sleep(0.02)
+        saved.slow_down(0)
+        return waiting.result(120)
+
+
 @pytest.mark.parametrize("cut_off", ["libvirtd", "guest"])
 def test_what_was_cut_off_is_no_backup_until_the_next_run_has_made_one(saved: Saved, cut_off: str) -> None:
     write_word(saved.domain, "cutoffxx")
@@ -348,9 +388,10 @@ def test_what_was_cut_off_is_no_backup_until_the_next_run_has_made_one(saved: Sa
     if cut_off == "libvirtd":
         saved.console.wait_for_ticks()
         assert read_word(saved.domain) == "cutoffxx"
-        saved.slow_down(0)
-    saved.start()
-    result = saved.call(name="cut-off", disks=["root", "bulk"])
+        result = finish(saved, name="cut-off", disks=["root", "bulk"])
+    else:
+        saved.start()
+        result = saved.call(name="cut-off", disks=["root", "bulk"])
     assert result["changed"] and [item["name"] for item in result["backups"]] == ["cut-off"], result
     if cut_off == "libvirtd":
         # QEMU went on, and the next run has seen to it that it became a backup after all.
@@ -376,8 +417,9 @@ def test_a_backup_that_went_on_without_its_task_is_waited_for_and_kept(saved: Sa
         "ANSIBLE_HOME": str(ansible.home),
     }
     command = [str(executable("ansible-playbook")), str(PLAYBOOKS / "slow.yml"), "-e", variables]
+    saved.slow_down(1024**2)
     playing = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    saved.slow_down(8 * 1024**2)
+    saved.await_backup()
     for child in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             if int(child.read_text().rpartition(")")[2].split()[1]) == playing.pid:
@@ -385,8 +427,7 @@ def test_a_backup_that_went_on_without_its_task_is_waited_for_and_kept(saved: Sa
     playing.kill()
     playing.wait()
     assert saved.files == [f"{NAME}.alone.bulk.qcow2", f"{NAME}.alone.partial"]
-    saved.slow_down(0)
-    result = saved.call(name="alone", disks=["bulk"])
+    result = finish(saved, name="alone", disks=["bulk"])
     assert result["changed"] and "was finished" in result["repaired"][0], result
     assert result["backup"]["disks"][0]["size"] > 400 * 1024**2
     assert saved.files == [f"{NAME}.alone.bulk.qcow2", f"{NAME}.alone.json"]
@@ -396,8 +437,8 @@ def test_a_backup_that_takes_too_long_is_taken_away(saved: Saved) -> None:
     messages: list[str] = []
     options = {"name": "slow", "timeout": 1, "disks": ["bulk"]}
     attempt = threading.Thread(target=lambda: messages.append(saved.refusal(**options)))
-    attempt.start()
     saved.slow_down(1024**2)
+    attempt.start()
     attempt.join(120)
     assert "took more than 1 s" in messages[0]
     assert saved.files == [] and saved.checkpoints == []
