@@ -54,7 +54,8 @@ options:
     default: present
   name:
     description:
-      - Name of the machine, of letters, digits, V(.), V(_), V(+) and V(-), at most 200 long.
+      - Name of the machine, any that libvirt takes - one line without V(/). That of a new machine is at most 180 bytes
+        long, as files are called by it.
       - Required, here or in O(xml), unless O(vms) is given.
     type: str
   vms:

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..task import Failure
 from .folder import Folder, volume_xml
+from .naming import file_part
 from .relay import read, sha256, write
 
 FORMAT = 1
@@ -96,14 +97,15 @@ def checkpoint_prefix(directory: str) -> str:
 
 
 def file_name(vm: str, name: str, part: str) -> str:
-    return f"{vm}.{name}.{part}"
+    """The name of a file of a backup."""
+    return f"{file_part(vm)}.{name}.{part}"
 
 
 def manifests(folder: Folder, vm: str, warn: Callable[[str], None]) -> list[Manifest]:
     """The backups of a machine in a directory, the oldest first."""
     found = []
     for name in folder.names():
-        if name.startswith(f"{vm}.") and name.endswith(".json"):
+        if name.startswith(f"{file_part(vm)}.") and name.endswith(".json"):
             manifest = _parsed(_content(folder, name))
             if manifest is None:
                 warn(f"{folder.path}/{name} is no manifest of a backup that this version can read; it is left alone.")
@@ -116,7 +118,7 @@ def unfinished(folder: Folder, vm: str) -> list[Unfinished]:
     """What runs that were cut off have left."""
     found = []
     for name in folder.names():
-        if name.startswith(f"{vm}.") and name.endswith(".partial"):
+        if name.startswith(f"{file_part(vm)}.") and name.endswith(".partial"):
             try:
                 record = json.loads(_content(folder, name))
                 if record["vm"] == vm:
@@ -125,7 +127,7 @@ def unfinished(folder: Folder, vm: str) -> list[Unfinished]:
                     found.append(left)
             except (ValueError, KeyError, TypeError):
                 # It was cut off while it wrote this, before it made anything.
-                found.append(Unfinished(name.removeprefix(f"{vm}.").removesuffix(".partial")))
+                found.append(Unfinished(name.removeprefix(f"{file_part(vm)}.").removesuffix(".partial")))
     return found
 
 

@@ -28,6 +28,7 @@ from .errors import KvmError, asking
 from .folder import Folder, delete_file, volume_xml
 from .jobs import busy
 from .library import libvirt
+from .naming import file_part
 from .view import DomainView, view
 from .xml import ensure, parse, written
 
@@ -141,7 +142,7 @@ class _Restore:
         return {name: disk.source for name, disk in old.items() if disk is not None and disk.source}
 
     def _stem(self, disk: BackedUp) -> str:
-        return f"{self.chosen.vm}-{disk.name}.{self.chosen.name}.qcow2"
+        return f"{file_part(self.chosen.vm)}-{disk.name}.{self.chosen.name}.qcow2"
 
     def _make(self, places: dict[str, str]) -> dict[str, str]:
         """Write each disk into a new file; the paths by the disks' names."""

@@ -21,6 +21,7 @@ from .domain_merge import boots_securely, merge
 from .domain_new import in_order, skeleton
 from .domain_overlay import overlay
 from .kept import kept
+from .naming import file_part
 from .platform import Platform
 from .view import DiskView, InterfaceView, bytes_of, view
 from .vm_options import ARCHITECTURES, Declaration
@@ -66,7 +67,7 @@ def to_xml(declaration: Declaration, type_: str = "kvm") -> str:
 
 def _place(machine: str, disk: Disk) -> Place:
     if disk.name == SEED:
-        return Place("volume", {"pool": DEFAULT_POOL, "volume": f"{machine}-{SEED}.iso"})
+        return Place("volume", {"pool": DEFAULT_POOL, "volume": f"{file_part(machine)}-{SEED}.iso"})
     if disk.source is None:
         if disk.device == "cdrom":
             return Place("file")
@@ -81,7 +82,7 @@ def _place(machine: str, disk: Disk) -> Place:
         format_ = disk.format or ("qcow2" if name.endswith(".qcow2") else "raw")
         return Place("volume", {"pool": disk.origin["pool"], "volume": name}, format_)
     format_ = disk.format or ("raw" if disk.shareable else "qcow2")
-    return Place("volume", {"pool": disk.pool or DEFAULT_POOL, "volume": f"{machine}-{disk.name}"}, format_)
+    return Place("volume", {"pool": disk.pool or DEFAULT_POOL, "volume": f"{file_part(machine)}-{disk.name}"}, format_)
 
 
 def from_xml(text: str, *, rest: bool = False) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from .folder import Folder, delete_file
 from .jobs import busy
 from .layers import is_merging, layers, merge
 from .library import libvirt
+from .naming import file_part
 from .notes import forget, note, noted
 from .snapshot_view import SnapshotView, below, described, lost_by_revert, outdated, snapshots
 from .view import DiskView, DomainView, view
@@ -208,7 +209,7 @@ class SnapshotTask:
                     f"Disk {disk.name} of {self.view.name} is no file (type {disk.type}); say with directory where the"
                     " layer above it is to be."
                 )
-            found[disk.target] = posixpath.join(directory, f"{self.view.name}-{disk.name}.{name}.qcow2")
+            found[disk.target] = posixpath.join(directory, f"{file_part(self.view.name)}-{disk.name}.{name}.qcow2")
         return found
 
     def _memory_file(self, name: str) -> str:
@@ -216,7 +217,7 @@ class SnapshotTask:
         directory = self.task.params["directory"] or (posixpath.dirname(files[0]) if files else None)
         if directory is None:
             raise Failure("directory: say where the file with the memory is to be.")
-        return posixpath.join(directory, f"{self.view.name}.{name}.memory")
+        return posixpath.join(directory, f"{file_part(self.view.name)}.{name}.memory")
 
     def _clear(self, wanted: Sequence[str]) -> None:
         """Take away what a run that was cut off had made, and refuse what is anybody else's."""

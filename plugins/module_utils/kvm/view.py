@@ -122,7 +122,7 @@ def view(domain: Element) -> DomainView:
     topology = cpu.find("topology") if cpu is not None else None
     memory = bytes_of(domain.find("memory"))
     return DomainView(
-        name=_text(domain, "name") or "",
+        name=domain.findtext("name") or "",
         uuid=_text(domain, "uuid"),
         title=_text(domain, "title"),
         memory=memory,

@@ -23,6 +23,7 @@ from .domain_overlay import overlay
 from .errors import asking, explained
 from .kept import keep, kept
 from .library import libvirt
+from .naming import check_new_name
 from .platform import Platform
 from .view import DiskView, DomainView, view
 from .vm_fleet import Fleet
@@ -60,6 +61,7 @@ def draft(
     """Raises Refused and KvmError, before anything was changed."""
     machine = declaration.machine
     if before is None:
+        check_new_name(declaration.name)
         platform = _platform(fleet, declaration)
         desired = skeleton(declaration, platform)
         ensure(desired, "uuid").text = (

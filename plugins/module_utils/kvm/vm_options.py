@@ -20,6 +20,7 @@ from ..machine.description import CLUSTER_ONLY, Machine, read_machine
 from ..machine.disks import SOURCES
 from ..machine.options import MACHINE_OPTIONS, Option
 from ..machine.refusal import Problems, Refused
+from .naming import check_name
 from .xml import parse
 
 ALWAYS, RERUN_ON_FAILURE, MANUAL, HALTED, ONCE = RUN_STRATEGIES = (
@@ -34,7 +35,6 @@ ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64", "s390x": "s390x"}
 WAITS = ("running", "agent", "address")
 
 _ANY: Option = {"type": "raw"}
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 _PASSWORD = re.compile(r"""\bpasswd=(["'])([^"']+)\1""")
 # Options of C(vm) that a KVM host has no meaning for, and what it offers instead.
 ONLY_A_CLUSTER = {
@@ -106,7 +106,7 @@ def read_declaration(options: Mapping[str, Any]) -> Declaration:
     elif inside and inside != name:
         problems.add(f'name: is "{name}", but that in xml is "{inside}"; give it once')
     else:
-        problems.take(lambda: _check_name(str(name)))
+        problems.take(lambda: check_name(str(name)))
     firmware = options.get("firmware") or {}
     if firmware.get("persistent") is False:
         problems.add("firmware.persistent: a KVM host always keeps EFI variables and the state of a TPM; leave it out")
@@ -145,15 +145,6 @@ def _machine(options: Mapping[str, Any]) -> Machine:
     machine = read_machine({**options, "disks": unsized}, CLUSTER_ONLY, "a KVM host")
     found = machine.disks or ()
     return replace(machine, disks=tuple(replace(disk, size=sizes.get(disk.name, disk.size)) for disk in found))
-
-
-def _check_name(name: str) -> None:
-    """Names of machines that were made elsewhere are taken, too; it names files on the host."""
-    if not _NAME.fullmatch(name):
-        raise Refused(
-            f'name: "{name}" is no name for a machine; use at most 200 letters, digits, ".", "_", "+" and "-", with a'
-            " letter or digit in front"
-        )
 
 
 def _xml(text: str | None) -> Element | None:

@@ -16,6 +16,7 @@ from ..machine.seed import seed_image
 from .domain_disks import SEED, Place
 from .errors import asking
 from .library import libvirt
+from .naming import file_part
 from .vm_fleet import Fleet, Pool
 from .vm_volumes import DEFAULT_POOL, volume_xml
 
@@ -60,7 +61,7 @@ def plan_seed(
     """The seed, None where none is declared. C(held) is the volume (pool/name) of the machine's seed, if it has one."""
     if wanted is None and hostname is None:
         return None
-    name = f"{machine}-{SEED}.iso"
+    name = f"{file_part(machine)}-{SEED}.iso"
     place = held.partition("/")[0] if held else pool or DEFAULT_POOL
     label = "cloud_init"
     found = fleet.pool(place, label)
@@ -74,7 +75,7 @@ def plan_seed(
 
 def _as_hostname(machine: str) -> str:
     """The name of a machine as one that a host can have."""
-    return re.sub(r"[^a-z0-9.-]+", "-", machine.lower()).strip("-.")
+    return re.sub(r"[^a-z0-9.-]+", "-", machine.lower()).strip("-.") or "localhost"
 
 
 def _content(fleet: Fleet, volume: libvirt.virStorageVol, length: int) -> bytes | None:

@@ -15,6 +15,7 @@ from .domain_disks import Place
 from .domain_new import memory_bytes
 from .errors import KvmError, asking
 from .library import libvirt
+from .naming import file_part
 from .vm_fleet import LOCAL_POOLS, Fleet, Pool
 from .vm_image import check_url, fill_from_url
 from .xml import make, parse, written
@@ -104,7 +105,7 @@ def _making(fleet: Fleet, machine: str, disk: Disk) -> Making:
     if format_ != "raw" and disk.shareable:
         raise Refused(f"{label}: format: only raw images can be shared by machines; use raw")
     size = memory_bytes(disk.size) if disk.size is not None else None
-    return Making(disk, pool, f"{machine}-{disk.name}", format_, size)
+    return Making(disk, pool, f"{file_part(machine)}-{disk.name}", format_, size)
 
 
 def _check_source(fleet: Fleet, making: Making) -> None:
