@@ -125,6 +125,8 @@ options:
     description:
       - With O(state=absent), whose data go with the machine - V(true) for the volumes that were made for it, or used as
         such because they had the name, or a list of names of its disks, whatever made them. By default all are kept.
+      - The layers of a disk that snapshots have made go with it, down to what the disk was before them, as far as
+        nothing else is built on them. An image below that, such as a template, stays.
       - Where all that were made go, its EFI variables and the state of its TPM go too. Otherwise they stay, as what is
         sealed with them could not be read again.
       - A disk that is also one of another machine is refused, and so is one that another volume is built on.
@@ -319,12 +321,13 @@ expanded:
   returned: with O(state=present), when O(vms) is not given
   type: dict
 disks_kept:
-  description: Files and devices behind its disks that outlive the machine.
+  description: Files and devices that outlive the machine - its disks, all that these are built on, and what its
+    snapshots have made.
   returned: with O(state=absent), when O(vms) is not given
   type: list
   elements: str
 disks_deleted:
-  description: Those that are deleted with it.
+  description: Those that are deleted with it. With O(delete_disks=true), the memory that snapshots have kept, too.
   returned: with O(state=absent), when O(vms) is not given
   type: list
   elements: str

@@ -299,7 +299,7 @@ guests:
   type: list
   elements: str
 built_on:
-  description: The volumes that build on it.
+  description: The volumes that build on it, and files that do so where no pool runs, by their paths.
   returned: when it was refused because of them
   type: list
   elements: str

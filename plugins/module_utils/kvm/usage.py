@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from xml.etree.ElementTree import Element
 
 from .connection import Host
 from .errors import asking
 from .library import libvirt
-from .volume_xml import volume_of
 from .xml import parse
 
 # What a disk's source, and a backing file's, is named by.
@@ -79,40 +77,6 @@ def in_document(domain: Element, running: bool) -> Iterator[Use]:
             if path or source.get("volume"):
                 writes = not reads_only and not is_backing
                 yield Use(guest, running, writes, path or "", source.get("pool"), source.get("volume"))
-
-
-@dataclass(frozen=True)
-class Overlay:
-    """A volume that another one, the backing file, is below. C(backing) is the path of that."""
-
-    pool: str
-    volume: str
-    path: str
-    backing: str
-
-
-def overlays(host: Host) -> list[Overlay]:
-    """The volumes of all pools that run which have a backing file, as far as libvirt knows of them."""
-    with asking("list the pools"):
-        pools = host.connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)
-    found: list[Overlay] = []
-    for pool in pools:
-        try:
-            name, volumes = pool.name(), pool.listAllVolumes(0)
-        except libvirt.libvirtError:
-            # It was stopped since it was listed.
-            continue
-        found += [item for item in host.in_parallel(partial(_overlay, name), volumes) if item]
-    return found
-
-
-def _overlay(pool: str, volume: libvirt.virStorageVol) -> Overlay | None:
-    try:
-        found = volume_of(str(volume.XMLDesc(0)))
-    except libvirt.libvirtError:
-        # It was deleted since it was listed.
-        return None
-    return Overlay(pool, volume.name(), found.path, found.backing) if found.backing else None
 
 
 def named(found: Iterable[Use]) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,14 +13,17 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from ..task import Failure, Result
+from .backing import Overlay
 from .domain_disks import SEED
 from .errors import NotThere, asking
+from .folder import Folder, delete_file
 from .kept import kept
 from .library import libvirt
+from .snapshot_view import SnapshotView, snapshots
 from .view import DiskView, view
 from .vm_fleet import Fleet, document, volume_at
 from .vm_power import ACTIVE, Waiting, shut_down, status, switch_off
-from .xml import shown
+from .xml import parse, shown
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,13 @@ def absent(fleet: Fleet, name: str, domain: libvirt.virDomain | None, removal: R
         return result
     before = document(domain)
     _refuse_running(domain, removal)
-    deleted, kept_disks = _disks(fleet, before, removal)
+    files = _files(fleet, domain, before, removal)
     result.update(
         changed=True,
         action="deleted",
-        disks_deleted=sorted(volume.path() for volume in deleted.values()),
-        disks_kept=sorted(source for disk, source in kept_disks.items() if disk not in deleted),
-        removed=list(_removed(domain, before, removal)),
+        disks_deleted=sorted(files.deleted),
+        disks_kept=files.kept,
+        removed=list(_removed(domain, before, removal, files)),
     )
     if removal.diff:
         result["diff"] = {"before": shown(before), "after": ""}
@@ -79,7 +83,7 @@ def absent(fleet: Fleet, name: str, domain: libvirt.virDomain | None, removal: R
     if status(domain) in ACTIVE:
         _stop(fleet, domain, before, removal)
     _undefine(domain, removal)
-    _delete(fleet, before, deleted)
+    _delete(fleet, before, files)
     return result
 
 
@@ -112,65 +116,133 @@ def _stop(fleet: Fleet, domain: libvirt.virDomain, before: Element, removal: Rem
             shut_down(fleet.host, domain, 30 if grace is None else grace, removal.waiting)
 
 
-def _disks(fleet: Fleet, before: Element, removal: Removal) -> tuple[dict[str, libvirt.virStorageVol], dict[str, str]]:
-    """The volumes that go, and the sources of all disks but the seed. Raises Failure for a name that is no disk."""
+@dataclass
+class _Files:
+    """What becomes of the files of a machine's disks: C(deleted) in the order in which they can go, and C(kept)."""
+
+    deleted: dict[str, libvirt.virStorageVol | None] = field(default_factory=dict)
+    kept: list[str] = field(default_factory=list)
+
+
+def _files(fleet: Fleet, domain: libvirt.virDomain, before: Element, removal: Removal) -> _Files:
+    """Raises Failure for a name that is no disk, and for a disk that is not this machine's alone."""
     found = view(before)
-    sources = {disk.name: disk.source for disk in found.disks if disk.source and disk.name != SEED}
+    disks = {disk.name: disk for disk in found.disks if disk.source and disk.name != SEED}
     made = {disk: key for disk, key in kept(before).volumes.items() if disk != SEED}
-    names = set(made) & set(sources) if removal.disks is None else set(removal.disks)
-    unknown = sorted(names - set(sources))
+    names = set(made) & set(disks) if removal.disks is None else set(removal.disks)
+    unknown = sorted(names - set(disks))
     if unknown:
-        has = ", ".join(sorted(sources)) or "none"
+        has = ", ".join(sorted(disks)) or "none"
         raise Failure(f"delete_disks: virtual machine {found.name} has no disk {', '.join(unknown)}; it has {has}.")
-    deleted = {}
+    taken = snapshots(domain)
+    files = _Files()
+    tops: dict[str, str] = {}
+    chains: dict[str, list[str]] = {}
+    for name, disk in disks.items():
+        volume = _volume(fleet, disk)
+        tops[name] = volume.path() if volume is not None else str(fleet.place(disk) or disk.source)
+        chains[name] = fleet.chain(tops[name])
+        if name in names:
+            _refuse_unknown(found.name, disk, volume)
+            if volume is not None or _exists(fleet, tops[name]):
+                files.deleted[tops[name]] = volume
     for name in sorted(names):
-        disk = found.disk(name)
-        volume = _volume(fleet, disk) if disk is not None else None
-        if volume is None:
-            raise Failure(
-                f"delete_disks: no storage pool of the host knows {sources[name]}, the disk {name} of {found.name};"
-                " leave it out, or make it known with a pool."
-            )
-        deleted[name] = volume
-    going = {volume.path() for volume in deleted.values()}
-    for name, volume in deleted.items():
-        _refuse_used(fleet, found.name, name, volume, going)
-    return deleted, {name: str(source) for name, source in sources.items()}
+        # Layers that it had before its snapshots are its own; what else is below, such as a template, is not.
+        own = _former(fleet, domain, disks[name], made.get(name), taken)
+        for path in chains[name]:
+            if path not in own or _others(fleet, found.name, path, {*files.deleted}) != (None, None):
+                break
+            files.deleted[path] = volume_at(fleet.host.connection, path)
+    for name in sorted(names):
+        _refuse_used(fleet, found.name, name, tops[name], {*files.deleted})
+    everything = {*tops.values(), *(path for below in chains.values() for path in below)}
+    everything |= _of_snapshots(fleet, taken, files, removal)
+    files.kept = sorted(everything - set(files.deleted))
+    return files
 
 
 def _volume(fleet: Fleet, disk: DiskView) -> libvirt.virStorageVol | None:
     connection = fleet.host.connection
     if disk.pool is not None:
         pool = fleet.host.pool(disk.pool)
-        return fleet.host.volume(pool, disk.source or "") if pool is not None else None
-    return volume_at(connection, disk.source or "")
+        return fleet.host.volume(pool, disk.source or "") if pool is not None and pool.isActive() else None
+    return volume_at(connection, disk.source or "") if disk.type in ("file", "block") else None
 
 
-def _refuse_used(fleet: Fleet, machine: str, disk: str, volume: libvirt.virStorageVol, going: Collection[str]) -> None:
-    """Raises Failure for a volume that is another machine's, too, or below a volume that does not go as well."""
-    path = volume.path()
-    with asking(f"look up the pool of {path}"):
-        pool = volume.storagePoolLookupByVolume().name()
-    other = fleet.user(path, pool, volume.name(), machine)
-    if other is not None:
-        raise Failure(f"delete_disks: {path}, the disk {disk} of {machine}, is one of virtual machine {other}, too.")
-    above = fleet.overlay(path, going)
-    if above is not None:
+def _refuse_unknown(machine: str, disk: DiskView, volume: libvirt.virStorageVol | None) -> None:
+    """A file can be deleted wherever it is; other disks only as volumes."""
+    if volume is None and (disk.type != "file" or disk.pool is not None):
         raise Failure(
-            f"delete_disks: volume {above.pool}/{above.volume} is built on {path}, the disk {disk} of {machine}, and"
-            f" would be lost. Delete that first, or leave {disk} out."
+            f"delete_disks: no storage pool of the host that runs knows {disk.source}, the disk {disk.name} of"
+            f" {machine}; leave it out, or make it known with a pool."
         )
 
 
-def _removed(domain: libvirt.virDomain, before: Element, removal: Removal) -> Iterator[str]:
+def _former(
+    fleet: Fleet, domain: libvirt.virDomain, disk: DiskView, made: str | None, taken: Sequence[SnapshotView]
+) -> set[str]:
+    """The files that a disk of the machine was before layers came over them."""
+    found = {path for item in taken for target, path in item.files.items() if target == disk.target}
+    for item in taken:
+        with asking(f"read the snapshot {item.name} of {domain.name()}"):
+            then = parse(domain.snapshotLookupByName(item.name).getXMLDesc(0)).find("domain")
+        was = view(then).disk(disk.target) if then is not None else None
+        found |= {str(fleet.place(was))} if was is not None and was.source else set()
+    if made is not None:
+        pool_name, _slash, name = made.partition("/")
+        pool = fleet.host.pool(pool_name)
+        volume = fleet.host.volume(pool, name) if pool is not None and pool.isActive() else None
+        found |= {volume.path()} if volume is not None else set()
+    return found
+
+
+def _of_snapshots(fleet: Fleet, taken: Sequence[SnapshotView], files: _Files, removal: Removal) -> set[str]:
+    """What snapshots have made besides layers of disks; memory that no disk fits any more goes with all disks."""
+    memory = {item.memory_file for item in taken if item.memory_file and _exists(fleet, item.memory_file)}
+    if removal.deletes_all:
+        files.deleted |= dict.fromkeys(sorted(memory))
+    layers = {path for item in taken for path in item.files.values()} - set(files.deleted)
+    return memory | {path for path in layers if _exists(fleet, path)}
+
+
+def _exists(fleet: Fleet, path: str) -> bool:
+    with suppress(Failure), Folder(fleet.host, posixpath.dirname(path)) as folder:
+        return folder.file(posixpath.basename(path)) is not None
+    return False
+
+
+def _others(fleet: Fleet, machine: str, path: str, going: Collection[str]) -> tuple[str | None, Overlay | None]:
+    """Another machine that has the file, and an image that is built on it and does not go as well."""
+    volume = volume_at(fleet.host.connection, path)
+    pool = name = ""
+    if volume is not None:
+        with asking(f"look up the pool of {path}"):
+            pool, name = volume.storagePoolLookupByVolume().name(), volume.name()
+    return fleet.user(path, pool, name, machine), fleet.overlay(path, going)
+
+
+def _refuse_used(fleet: Fleet, machine: str, disk: str, path: str, going: Collection[str]) -> None:
+    """Raises Failure for a disk that is another machine's, too, or below an image that does not go as well."""
+    other, above = _others(fleet, machine, path, going)
+    if other is not None:
+        raise Failure(f"delete_disks: {path}, the disk {disk} of {machine}, is one of virtual machine {other}, too.")
+    if above is not None:
+        raise Failure(
+            f"delete_disks: {above.label} is built on {path}, the disk {disk} of {machine}, and would be lost. Delete"
+            f" that first, or leave {disk} out."
+        )
+
+
+def _removed(domain: libvirt.virDomain, before: Element, removal: Removal, files: _Files) -> Iterator[str]:
     """What goes with the machine besides disks, in words."""
     with asking(f"read virtual machine {domain.name()}"):
         if domain.hasManagedSaveImage(0):
             yield "the memory it was saved with"
-        snapshots = domain.snapshotNum(0)
+        count = domain.snapshotNum(0)
         checkpoints = len(_checkpoints(domain))
-    if snapshots:
-        yield f"what libvirt knew of {snapshots} snapshots; their data stay in the disks that are kept"
+    if count:
+        stay = "; their data stay in the disks that are kept" if files.kept else ""
+        yield f"what libvirt knew of {count} snapshots{stay}"
     if checkpoints:
         yield f"what libvirt knew of {checkpoints} checkpoints"
     found = view(before)
@@ -214,8 +286,8 @@ def _undefine(domain: libvirt.virDomain, removal: Removal) -> None:
                 domain.undefine()
 
 
-def _delete(fleet: Fleet, before: Element, deleted: dict[str, libvirt.virStorageVol]) -> None:
-    volumes = list(deleted.values())
+def _delete(fleet: Fleet, before: Element, files: _Files) -> None:
+    volumes = [volume for volume in files.deleted.values() if volume is not None]
     key = kept(before).volumes.get(SEED)
     if key is not None:
         pool_name, _slash, name = key.partition("/")
@@ -225,3 +297,6 @@ def _delete(fleet: Fleet, before: Element, deleted: dict[str, libvirt.virStorage
     for volume in volumes:
         with asking(f"delete volume {volume.name()}"):
             volume.delete(0)
+    for path, found in files.deleted.items():
+        if found is None:
+            delete_file(fleet.host, path)

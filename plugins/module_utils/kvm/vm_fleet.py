@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from ..machine.refusal import Refused
+from .backing import Overlay, chain, is_there, overlays
 from .connection import Host
 from .errors import asking, explained
 from .library import libvirt
 from .platform import Platform, platform
-from .usage import Overlay, Use, overlays, uses
+from .usage import Use, uses
 from .view import DiskView, DomainView, view
 from .xml import parse
 
@@ -119,8 +120,8 @@ class Fleet:
         above = self.overlay(path)
         if above is not None:
             raise Refused(
-                f"{label}: volume {above.pool}/{above.volume} is built on {path}, and would be lost when a guest writes"
-                " to that; use that volume, or another one that virtstack.core.kvm_volume makes with backing"
+                f"{label}: {above.label} is built on {path}, and would be lost when a guest writes to that; use"
+                " that, or another one that virtstack.core.kvm_volume makes with backing"
             )
 
     def place(self, disk: DiskView) -> str | None:
@@ -137,22 +138,34 @@ class Fleet:
         return f"{target.strip().rstrip('/')}/{disk.source}" if target else None
 
     def user(self, path: str, pool: str, volume: str, name: str) -> str | None:
-        """Another machine than C(name) that has the volume: as a disk, or, while it runs, below one."""
+        """Another machine than C(name) that has the volume: as a disk, or, as far as its XML tells, below one."""
         for domain in self.domains().values():
             if domain.name != name and any(self.place(disk) == path for disk in domain.disks):
                 return domain.name
         with self._lock:
             if self._uses is None:
-                self._uses = uses(self.host, running_only=True)
+                self._uses = uses(self.host, running_only=False)
         return next((use.guest for use in self._uses if use.guest != name and use.is_of(path, pool, volume)), None)
 
     def overlay(self, path: str, but: Collection[str] = ()) -> Overlay | None:
-        """A volume that is built on the file and is still there, none of the paths C(but)."""
+        """An image that is built on the file and is still there, none of the paths C(but)."""
+        above = (item for item in self._all_overlays() if item.backing == path and item.path not in but)
+        return next((item for item in above if self._is_there(item)), None)
+
+    def chain(self, path: str) -> list[str]:
+        """The files that an image is built on, the nearest first."""
+        return chain(path, self._all_overlays())
+
+    def _all_overlays(self) -> list[Overlay]:
         with self._lock:
             if self._overlays is None:
                 self._overlays = overlays(self.host)
-        above = (item for item in self._overlays if item.backing == path and item.path not in but)
-        return next((item for item in above if volume_at(self.host.connection, item.path) is not None), None)
+            return self._overlays
+
+    def _is_there(self, item: Overlay) -> bool:
+        if item.pool is None:
+            return is_there(self.host, item)
+        return volume_at(self.host.connection, item.path) is not None
 
     def require_network(self, name: str, label: str, *, active: bool) -> None:
         """Raises Refused for a network that the host does not have, or that does not run where a guest is to start."""

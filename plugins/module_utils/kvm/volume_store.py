@@ -16,10 +16,11 @@ from contextlib import suppress
 from xml.etree.ElementTree import Element
 
 from ..task import Failure
+from .backing import overlays
 from .connection import Host
 from .errors import KvmError, NotThere, asking
 from .library import libvirt
-from .usage import Use, overlays, uses, uses_of_saved
+from .usage import Use, uses, uses_of_saved
 from .volume_xml import MARKED_POOLS, UNFINISHED, Volume, volume_of
 from .xml import make, parse, written
 
@@ -117,12 +118,12 @@ class Pool:
         return [use for use in found if use.is_of(volume.path, self.name, name)]
 
     def built_on(self, volume: Volume) -> list[str]:
-        """The volumes whose backing file it is: names of this pool's, C(POOL/NAME) of others'."""
+        """What it is the backing file of: names of this pool's volumes, C(POOL/NAME) of others', and paths."""
         above = [item for item in overlays(self.host) if item.backing == volume.path]
         # A directory may be that of several pools.
         here = {item.path for item in above if item.pool == self.name}
         return sorted(
-            item.volume if item.pool == self.name else f"{item.pool}/{item.volume}"
+            item.volume if item.pool == self.name else item.path if item.pool is None else f"{item.pool}/{item.volume}"
             for item in above
             if item.pool == self.name or item.path not in here
         )

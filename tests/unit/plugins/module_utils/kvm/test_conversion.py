@@ -169,7 +169,7 @@ def test_what_is_kept_of_a_machine_goes_along() -> None:
         ({"name": "a"}, "memory: is missing"),
         ({"name": "a", "memory": "1Gi", "disks": [{"name": "d"}]}, "has no source"),
         ({"name": "a", "memory": "1Gi", "instancetype": "u1"}, "is not for a KVM host"),
-        ({"name": "a b", "memory": "1Gi"}, "no name"),
+        ({"name": "a/b", "memory": "1Gi"}, "no name"),
     ],
 )
 def test_what_the_module_refuses_is_refused_here(machine: dict[str, Any], told: str) -> None:

@@ -1,0 +1,156 @@
+"""Machines whose disks have layers: nothing that is left is unnamed, and nothing that others need is taken."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from modules import call, refusal
+from stage import opened, remove_machines
+from virtlab.hosts.host import Host
+
+pytest.importorskip("libvirt", reason="libvirt-python is not installed")
+
+NAME = "layered"
+
+
+@pytest.fixture
+def host(staged: Host) -> Iterator[Host]:
+    yield staged
+    remove_machines(staged, NAME)
+
+
+@pytest.fixture
+def pool(host: Host) -> Path:
+    with opened(host) as connection:
+        xml = connection.storagePoolLookupByName("default").XMLDesc()
+    return Path(xml.split("<path>")[1].split("</path>")[0])
+
+
+def machine(host: Host, **options: Any) -> dict[str, Any]:
+    disks = [{"name": "root", "blank": True, "size": "8Mi"}]
+    wanted = {"memory": "64Mi", "interfaces": [], "run_strategy": "Halted", "disks": disks}
+    return call("kvm_vm", uri=host.uri, name=NAME, **{**wanted, **options})
+
+
+def layer(host: Host, name: str, **options: Any) -> str:
+    """Take an external snapshot; the path of its first file."""
+    result = call("kvm_vm_snapshot", uri=host.uri, vm=NAME, name=name, external=True, **options)
+    return str(next(item["files"][0] for item in result["snapshots"] if item["name"] == name))
+
+
+def removal(host: Host, **options: Any) -> dict[str, Any]:
+    """Of a machine, foretold by check mode first."""
+    wanted = {"uri": host.uri, "name": NAME, "state": "absent", **options}
+    foretold = call("kvm_vm", check_mode=True, **wanted)
+    done = call("kvm_vm", **wanted)
+    assert {name: foretold[name] for name in ("disks_kept", "disks_deleted", "removed")} == {
+        name: done[name] for name in ("disks_kept", "disks_deleted", "removed")
+    }
+    return done
+
+
+def built_on(backing: str, path: Path) -> str:
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", backing, "-F", "qcow2", path], check=True)
+    return str(path)
+
+
+def test_all_layers_are_named_where_they_are_kept_and_go_where_the_disk_goes(
+    host: Host, pool: Path, tmp_path: Path
+) -> None:
+    machine(host)
+    base = str(pool / f"{NAME}-root")
+    # The second lies where no pool is.
+    layers = [layer(host, "one"), layer(host, "two", directory=str(tmp_path))]
+    assert [Path(path).parent for path in layers] == [pool, tmp_path]
+    kept = call("kvm_vm", check_mode=True, uri=host.uri, name=NAME, state="absent")
+    assert kept["disks_kept"] == sorted([base, *layers]) and kept["disks_deleted"] == []
+    assert "their data stay" in kept["removed"][0]
+    gone = removal(host, delete_disks=True)
+    assert gone["disks_deleted"] == sorted([base, *layers]) and gone["disks_kept"] == []
+    assert gone["removed"] == ["what libvirt knew of 2 snapshots"]
+    assert not any(Path(path).exists() for path in [base, *layers])
+
+
+def test_layers_that_libvirt_has_forgotten_are_named(host: Host, pool: Path) -> None:
+    machine(host)
+    layers = [layer(host, "one"), layer(host, "two")]
+    with opened(host) as connection:
+        domain = connection.lookupByName(NAME)
+        for name in ("two", "one"):
+            domain.snapshotLookupByName(name).delete(2)  # its metadata alone
+    gone = removal(host, delete_disks=["root"])
+    # Nothing tells any more whose the layer between was; the base goes only with all that is above it.
+    assert gone["disks_deleted"] == [layers[1]]
+    assert gone["disks_kept"] == sorted([str(pool / f"{NAME}-root"), layers[0]])
+    for path in gone["disks_kept"]:
+        Path(path).unlink()
+
+
+def test_a_template_stays_and_is_named(host: Host, pool: Path) -> None:
+    template = {"uri": host.uri, "pool": "default", "name": f"{NAME}.template"}
+    call("kvm_volume", **template, capacity="8Mi", format="qcow2")
+    backing = {"pool": "default", "volume": template["name"]}
+    call("kvm_volume", uri=host.uri, pool="default", name=f"{NAME}-root", backing=backing)
+    machine(host)
+    top = layer(host, "one")
+    gone = removal(host, delete_disks=True)
+    assert gone["disks_deleted"] == sorted([str(pool / f"{NAME}-root"), top])
+    assert gone["disks_kept"] == [str(pool / template["name"])] and Path(gone["disks_kept"][0]).exists()
+
+
+@pytest.mark.parametrize("place", ["beside all pools", "in a pool that is off", "behind its pool's back"])
+def test_what_others_are_built_on_stays(host: Host, pool: Path, tmp_path: Path, place: str) -> None:
+    machine(host)
+    base, top = str(pool / f"{NAME}-root"), layer(host, "one")
+    directory = pool if place.startswith("behind") else tmp_path
+    above = [built_on(base, directory / f"{NAME}.clone")]
+    with opened(host) as connection:
+        if place == "in a pool that is off":
+            connection.storagePoolDefineXML(
+                f"<pool type='dir'><name>{NAME}</name><target><path>{tmp_path}</path></target></pool>"
+            )
+        else:
+            disk = f"<disk type='file'><driver type='qcow2'/><source file='{above[0]}'/><target dev='vda'/></disk>"
+            connection.defineXML(
+                f"<domain type='qemu'><name>{NAME}-other</name><memory>65536</memory><os><type>hvm</type></os>"
+                f"<devices>{disk}</devices></domain>"
+            )
+    try:
+        gone = removal(host, delete_disks=True)
+        assert gone["disks_deleted"] == [top] and gone["disks_kept"] == [base]
+        # With the base as its disk again, it is not deleted, nor written to by another machine.
+        message = refusal("kvm_volume", uri=host.uri, pool="default", name=f"{NAME}-root", state="absent").message
+        assert f"{NAME}.clone" in message and "built on it" in message
+        again = [{"name": "root", "volume": {"pool": "default", "name": f"{NAME}-root"}}]
+        taken = {"uri": host.uri, "name": NAME, "memory": "64Mi", "run_strategy": "Halted", "disks": again}
+        assert f"{NAME}.clone is built on {base}" in refusal("kvm_vm", **taken).message
+    finally:
+        with opened(host) as connection:
+            if place == "in a pool that is off":
+                connection.storagePoolLookupByName(NAME).undefine()
+
+
+def test_a_memory_goes_with_all_disks_and_is_named_otherwise(host: Host, pool: Path) -> None:
+    machine(host, run_strategy="Always")
+    result = call("kvm_vm_snapshot", uri=host.uri, vm=NAME, name="one", external=True, memory=True)
+    memory = result["snapshots"][0]["files"][1]
+    force = {"force": True, "termination_grace_period": 0}
+    kept = call("kvm_vm", check_mode=True, uri=host.uri, name=NAME, state="absent", delete_disks=["root"], **force)
+    assert kept["disks_kept"] == [memory]
+    call("kvm_vm_power", uri=host.uri, name=NAME, state="stopped", force=True)
+    gone = removal(host, delete_disks=True)
+    assert memory in gone["disks_deleted"] and gone["disks_kept"] == [] and not Path(memory).exists()
+
+
+def test_a_file_that_no_pool_has_is_deleted_when_it_is_named(host: Host, tmp_path: Path) -> None:
+    file = tmp_path / "data.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", file, "8M"], check=True)
+    machine(host, disks=[{"name": "data", "path": str(file)}])
+    assert call("kvm_vm", check_mode=True, uri=host.uri, name=NAME, state="absent", delete_disks=True)[
+        "disks_kept"
+    ] == [str(file)]
+    assert removal(host, delete_disks=["data"])["disks_deleted"] == [str(file)] and not file.exists()
