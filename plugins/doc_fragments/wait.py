@@ -12,6 +12,9 @@ options:
   wait:
     description:
       - Whether to wait until the result is there. The wait ends at once, with the reason, when it cannot come any more.
+      - That no node has room for a pod (C(Unschedulable)) ends it only when that has held for a tenth of
+        O(wait_timeout), at most 30 seconds, since a node may become free or come. Where a cluster autoscaler says that
+        it makes a node (the event C(TriggeredScaleUp)), it is waited on.
       - In check mode nothing is waited for.
       - What is waited for is watched. Where the user may get it but not watch it, it is read every 2 seconds, which is
         shown with the progress.

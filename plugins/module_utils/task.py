@@ -17,6 +17,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from .journal import JOURNAL
+
 Result = dict[str, Any]
 
 
@@ -97,15 +99,27 @@ def main(spec: ModuleSpec, run: Run) -> None:
         argument_spec=dict(spec.options), supports_check_mode=spec.supports_check_mode, **spec.rules()
     )
     module.no_log_values.update(secret_values(spec, module.params))
-    task = Task(module.params, module.check_mode, module._diff, module.warn)
+    result = attempt(run, Task(module.params, module.check_mode, module._diff, module.warn))
+    if result.pop("failed", False):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+def attempt(run: Run, task: Task) -> Result:
+    """Run a task; the result of one that failed has C(failed) and C(msg), and tells what it changed before."""
+    JOURNAL.begin()
     try:
-        result = run(task)
+        return dict(run(task))
     except Failure as failure:
-        module.fail_json(msg=failure.message, **failure.result)
+        return _failed({"msg": failure.message, **failure.result})
     except Exception as error:
-        module.fail_json(msg=unexpected(error), exception=traceback.format_exc())
-    else:
-        module.exit_json(**result)
+        return _failed({"msg": unexpected(error), "exception": traceback.format_exc()})
+
+
+def _failed(result: Result) -> Result:
+    if written := JOURNAL.told():
+        result.update(changed=True, msg=f"{result['msg']} {written}")
+    return {"failed": True, **result}
 
 
 def unexpected(error: Exception) -> str:

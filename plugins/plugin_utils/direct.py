@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -33,13 +32,12 @@ from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible.utils.display import Display
 from ansible_collections.virtstack.core.plugins.module_utils.task import (
-    Failure,
     ModuleSpec,
     Result,
     Run,
     Task,
+    attempt,
     secret_values,
-    unexpected,
 )
 
 _display = Display()
@@ -113,7 +111,7 @@ class DirectAction(NormalAction):  # type: ignore[misc]  # ansible-core has no t
             result = {"skipped": True, "msg": f"remote module ({self._task.action}) does not support check mode"}
         else:
             task = Task(params, self._task.check_mode, self._task.diff, warnings.append, self._progress(secrets))
-            result = self._attempt(task)
+            result = attempt(self.MODULE.run, task)
         result.setdefault("changed", False)
         result["invocation"] = {"module_args": params}
         if warnings:
@@ -121,14 +119,6 @@ class DirectAction(NormalAction):  # type: ignore[misc]  # ansible-core has no t
         if validation._deprecations:
             result["deprecations"] = list(validation._deprecations)
         return _censored(plain(result), secrets)
-
-    def _attempt(self, task: Task) -> Result:
-        try:
-            return dict(self.MODULE.run(task))
-        except Failure as failure:
-            return {"failed": True, "msg": failure.message, **failure.result}
-        except Exception as error:
-            return {"failed": True, "msg": unexpected(error), "exception": traceback.format_exc()}
 
     def _progress(self, secrets: set[str]) -> Any:
         if self._task.no_log:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+from ..journal import note
 from ..known import known
 from ..libraries import missing
 from ..task import Failure
@@ -185,14 +186,22 @@ class Client:
                 found = self.get(resource, name, namespace)
                 if found is not None:
                     if found["metadata"].get("creationTimestamp", "") >= started:
+                        note("created", (resource.kind, namespace, name))
                         return found
                     raise
             else:
-                return _object(resource, answer.body)
+                made = _object(resource, answer.body)
+                # A review is answered, and not kept.
+                if not dry_run and "uid" in made["metadata"]:
+                    note("created", (resource.kind, namespace, made["metadata"]["name"]))
+                return made
         raise known(lost)
 
     def apply(self, resource: Resource, body: Object, *, force: bool = False, dry_run: bool = False) -> Object:
-        """Server-side apply by our field manager. Raises FieldConflict, and Invalid for a field that does not exist."""
+        """Server-side apply by our field manager. Raises FieldConflict, and Invalid for a field that does not exist.
+
+        What came of it notes who knows what was there before: declare().
+        """
         metadata = body["metadata"]
         query = {
             "fieldManager": FIELD_MANAGER,
@@ -209,7 +218,10 @@ class Client:
     ) -> Object:
         """JSON merge patch (RFC 7386): null removes a field, a list replaces the list."""
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", **_dry_run(dry_run)}
-        return self._patch(Asked("patch", resource, name, namespace), query, body, _MERGE_PATCH)
+        patched = self._patch(Asked("patch", resource, name, namespace), query, body, _MERGE_PATCH)
+        if not dry_run:
+            note("updated", (resource.kind, namespace, name))
+        return patched
 
     def _patch(self, asked: Asked, query: Mapping[str, Any], body: Object, content_type: str) -> Object:
         resource = known(asked.resource)
@@ -258,7 +270,10 @@ class Client:
                 repeatable=dry_run or uid is not None,
             )
         except NotFound as error:
-            return error.after_loss
+            if not error.after_loss:
+                return False
+        if not dry_run:
+            note("deleted", (resource.kind, namespace, name))
         return True
 
     def call(
@@ -275,7 +290,7 @@ class Client:
 
         These answer nothing, or text, and refuse C(Accept: application/json) with 406.
         """
-        return self._transport.send(
+        answer = self._transport.send(
             Asked("call", resource, name, namespace, subresource),
             "PUT",
             resource.path(name, namespace, subresource),
@@ -283,7 +298,10 @@ class Client:
             body=body,
             accept="*/*",
             repeatable=dry_run,
-        ).body
+        )
+        if not dry_run:
+            note(f"called {subresource} of", (resource.kind, namespace, name))
+        return answer.body
 
     def stream(self, resource: Resource, name: str, namespace: str | None, subresource: str) -> Stream:
         """Open a stream of bytes, such as C(console) or C(portforward/22/tcp) of an instance; the caller closes it."""
@@ -327,6 +345,8 @@ class Client:
             )
         except NotFound:
             return False
+        if not dry_run:
+            note("evicted", (_POD.kind, namespace, name))
         return True
 
     def watch(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
+from ..journal import note
 from .client import CONCURRENCY, FIELD_MANAGER, Client
 from .compare import Match, compare
 from .errors import ClusterError, Conflict, FieldConflict, Invalid, NamespaceMissing, NotFound
@@ -98,7 +99,10 @@ def declare(
             current = client.get(resource, name, namespace)
             desired = rebase(current) if rebase else desired
         else:
-            return Outcome(resource, _action(before, after), before, after)
+            action = _action(before, after)
+            if action != "unchanged" and not check_mode:
+                note(action, (resource.kind, namespace, name))
+            return Outcome(resource, action, before, after)
     raise AssertionError("the last attempt returns or raises")
 
 

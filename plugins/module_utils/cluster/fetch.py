@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ..journal import note
 from ..task import Failure
 from .endpoint import PIECE, Broken, Endpoint, Pace
 from .errors import Unreachable
@@ -348,6 +349,7 @@ class Fetch:
             os.fsync(file.fileno())
             size = os.fstat(file.fileno()).st_size
         os.replace(target.part, target.path)
+        note("wrote", ("file", None, str(target.path)))
         with contextlib.suppress(OSError):
             target.notes.unlink()
         return Fetched(str(target.path), size, digests["sha256"], True)

@@ -19,9 +19,16 @@ class Ready:
 
 @dataclass(frozen=True)
 class Failed:
-    """It cannot become ready any more, and why."""
+    """It cannot become ready any more, and why.
+
+    What may pass by itself counts only when it has held for C(patience) seconds, or for a tenth of the time that is
+    waited if that is less. C(hope) is the reason of an event of the object by which it is mended, such as that of a
+    cluster autoscaler: then it does not count at all.
+    """
 
     reason: str
+    patience: float = 0.0
+    hope: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,15 @@ class Progress:
     """Not yet; C(text) says how far it is, e.g. C(root 43 % imported)."""
 
     text: str = ""
+
+
+# Seconds for which no node may have room for a pod, and what a cluster autoscaler says when it makes one.
+NODE_PATIENCE, SCALE_UP = 30.0, "TriggeredScaleUp"
+
+
+def no_room(reason: str) -> Failed:
+    """What Kubernetes calls Unschedulable: a node may come, or become free, in a moment."""
+    return Failed(reason, NODE_PATIENCE, SCALE_UP)
 
 
 Verdict: TypeAlias = "Ready | Failed | Progress"

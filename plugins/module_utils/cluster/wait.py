@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,7 +16,7 @@ from .client import Client
 from .declare import Key
 from .errors import ClusterError, Forbidden
 from .resource import Object, Resource
-from .verdict import Check, Failed, Progress, Ready, condition_text
+from .verdict import Check, Failed, Progress, Ready, Verdict, condition_text
 from .watch import POLL_EVERY, Event, Watch
 
 EVENT = Resource("", "v1", "events", "Event")
@@ -25,6 +25,8 @@ _PROGRESS_EVERY = 3.0
 _WARNINGS_SHOWN = 3
 # Seconds for reading what explains a failure when the time is over.
 LATE = 1.5
+# Seconds after which what is hoped for is looked at again.
+_HOPE_AGAIN = 30.0
 # Seconds for the first reading, however short the wait.
 _FIRST = 5.0
 
@@ -41,7 +43,8 @@ class WaitTimeout(ClusterError):
 class Related:
     """Other objects that tell about the one that is waited for: their Failed ends the wait, their Progress is shown.
 
-    Those that the user may not read, or that the cluster does not serve, tell nothing.
+    Those that the user may not read, or that the cluster does not serve, tell nothing. C(of) says by an object's
+    (namespace, name) which of several that are waited for it tells about; without it, about all of them.
     """
 
     resource: Resource
@@ -49,6 +52,7 @@ class Related:
     namespace: str | None = None
     name: str | None = None
     label_selector: str | None = None
+    of: Callable[[Key], Collection[Key]] | None = None
 
 
 def wait(
@@ -145,6 +149,19 @@ def _place(key: Key) -> str:
     return "/".join(part for part in key if part)
 
 
+# What a doubt is about: the object that is waited for, and the one that tells of it where that is another.
+_Doubted: TypeAlias = "tuple[Key, tuple[str, Key] | None]"
+
+
+@dataclass
+class _Doubt:
+    """A failure that may pass: since when it holds, and when it counts, both as time.monotonic()."""
+
+    failed: Failed
+    reason: str
+    due: float
+
+
 class _State:
     """What is known of the objects that are waited for."""
 
@@ -171,6 +188,7 @@ class _State:
         self._refused: Forbidden | None = None
         self._remarked = False
         self._texts: dict[Key, str] = {}
+        self._doubts: dict[_Doubted, _Doubt] = {}
         self.pending: dict[Key, Object | None] = dict(objects)
         self.results: dict[Key, Object | ClusterError | None] = {}
         for key, found in objects.items():
@@ -186,23 +204,64 @@ class _State:
         self.pending[key] = found
         verdict = self._check(found)
         if isinstance(verdict, Ready):
-            del self.pending[key]
+            self._forget(key)
             self.results[key] = found
             self._news = ""
-        elif isinstance(verdict, Failed):
-            self._fail(key, verdict.reason)
-        else:
-            self._note(key, verdict.text)
+            return
+        self._weigh(key, None, verdict, "")
 
-    def see_related(self, other: Related, found: Object | None) -> None:
-        """Judge a related object. There is one that is waited for."""
+    def see_related(self, other: Related, place: Key, found: Object | None) -> None:
+        """Judge a related object, which is None when it has gone from its C(place)."""
         verdict = other.check(found)
-        for key in list(self.pending):
-            if isinstance(verdict, Failed):
-                name = f" {found['metadata']['name']}" if found else ""
-                self._fail(key, f"{other.resource.kind}{name}: {verdict.reason}")
-            elif isinstance(verdict, Progress):
+        kind = other.resource.kind
+        told = f"{kind} {place[1]}: " if found else f"{kind}: "
+        for key in [*self.pending] if other.of is None else other.of(place):
+            if key in self.pending:
+                self._weigh(key, (kind, place), verdict, told)
+
+    def _weigh(self, key: Key, teller: tuple[str, Key] | None, verdict: Verdict, told: str) -> None:
+        """What a verdict other than that it is ready means for an object that is waited for."""
+        if not isinstance(verdict, Failed):
+            self._doubts.pop((key, teller), None)
+            if isinstance(verdict, Progress):
                 self._note(key, verdict.text)
+            return
+        reason = f"{told}{verdict.reason}"
+        if not verdict.patience:
+            self._fail(key, reason)
+            return
+        earlier = self._doubts.get((key, teller))
+        due = earlier.due if earlier else time.monotonic() + min(verdict.patience, self._timeout / 10)
+        self._doubts[key, teller] = _Doubt(verdict, reason, due)
+        self._note(key, verdict.reason)
+
+    def until_due(self) -> float:
+        """Seconds until the next doubt counts."""
+        due = min((doubt.due for doubt in self._doubts.values()), default=float("inf"))
+        return max(0.0, due - time.monotonic())
+
+    def settle_doubts(self) -> None:
+        """End the waits for what has been failing for long enough."""
+        now = time.monotonic()
+        for (key, teller), doubt in list(self._doubts.items()):
+            if doubt.due > now or key not in self.pending:
+                continue
+            if doubt.failed.hope and self._is_hoped(doubt.failed.hope, teller[1] if teller else key):
+                doubt.due = now + _HOPE_AGAIN
+                self._note(key, f"{doubt.failed.reason.rstrip('.')}; {doubt.failed.hope} was told")
+                continue
+            self._fail(key, doubt.reason)
+
+    def _is_hoped(self, reason: str, place: Key) -> bool:
+        """Whether an event of that reason was told of an object, or of a pod that is named after it."""
+        namespace, name = place
+        try:
+            events = self._client.until(self._deadline + LATE).list(
+                EVENT, namespace or "default", field_selector=f"reason={reason}"
+            )
+        except ClusterError:
+            return False
+        return any(name in str((event.get("involvedObject") or {}).get("name")) for event in events.items)
 
     def give_up(self, problem: ClusterError | None = None) -> None:
         """The time is over, or, with C(problem), the objects cannot be watched any more."""
@@ -259,8 +318,13 @@ class _State:
         )
 
     def _end(self, key: Key, error: ClusterError) -> None:
-        del self.pending[key]
+        self._forget(key)
         self.results[key] = error
+
+    def _forget(self, key: Key) -> None:
+        del self.pending[key]
+        for doubted in [item for item in self._doubts if item[0] == key]:
+            del self._doubts[doubted]
 
     def _warnings(self, key: Key) -> str:
         """The newest Warning events of objects of that name, for which the stack's parts share names."""
@@ -324,14 +388,15 @@ def _follow(state: _State, watches: Sequence[_Source]) -> None:
         threading.Thread(target=read, args=source, daemon=True).start()
     try:
         while state.pending:
-            pause = min(state.report(), state.remaining())
+            pause = min(state.report(), state.remaining(), state.until_due())
             try:
                 origin, event = inbox.get(timeout=max(pause, 0.001))
             except queue.Empty:
                 if state.remaining() <= 0:
                     state.give_up()
-                continue
-            _take(state, origin, event)
+            else:
+                _take(state, origin, event)
+            state.settle_doubts()
     finally:
         for _source, selected in watches:
             selected.close()
@@ -345,6 +410,6 @@ def _take(state: _State, origin: Related | None, event: Event | ClusterError) ->
         return
     found = None if event.type == "DELETED" else event.object
     if origin is not None:
-        state.see_related(origin, found)
+        state.see_related(origin, _key(origin.resource, event.object), found)
         return
     state.see(_key(state.resource, event.object), found)

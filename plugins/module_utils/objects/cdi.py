@@ -41,6 +41,12 @@ _HOPELESS = re.compile(
     r"|x509|certificate|unsupported|invalid|is larger than|not large enough|no space left|access denied|too small",
     re.IGNORECASE,
 )
+# Reasons for which a clone does not begin, and what to do. They are told anew a moment after the source has come.
+_SOURCELESS = {
+    "CloneWithoutSource": "CDI begins as soon as the source is there: make it and run this again, or name another",
+    "CloneValidationFailed": "Clone into a volume that fits the source, or name another source",
+}
+_SOURCE_PATIENCE = 3.0
 # Restarts of the importer after which its message is believed whatever it is.
 _RESTARTS = 3
 
@@ -79,6 +85,18 @@ def trouble(volume: Object, since: int = 0) -> str | None:
     return None
 
 
+def sourceless(volume: Object) -> str | None:
+    """Why a clone has not begun: its source is missing, or not such as can be cloned; None where it can begin.
+
+    CDI begins once there is one. Source: CDI's pkg/controller/datavolume/pvc-clone-controller.go.
+    """
+    for condition in (volume.get("status") or {}).get("conditions") or ():
+        if condition.get("type") in ("Bound", "Ready") and condition.get("reason") in _SOURCELESS:
+            said = str(condition.get("message") or condition["reason"]).rstrip(".")
+            return f"{condition['reason']}: {said}. {_SOURCELESS[condition['reason']]}"
+    return None
+
+
 def progress(volume: Object) -> str:
     """How far it is: C(43 % imported), or its phase where there is no figure."""
     share = str((volume.get("status") or {}).get("progress") or "")
@@ -101,6 +119,9 @@ def check_since(counted: Mapping[str, int]) -> Check:
         reason = trouble(volume, counted.get(volume["metadata"]["name"], 0))
         if reason is not None:
             return Failed(reason)
+        missing = sourceless(volume)
+        if missing is not None:
+            return Failed(missing, _SOURCE_PATIENCE)
         return Ready() if phase(volume) == "Succeeded" else Progress(progress(volume))
 
     return checked

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from ..cluster.client import Client
 from ..cluster.errors import Forbidden, NotServed
 from ..cluster.resource import Object, Resource
+from ..task import Failure
 from .core import POD
-from .kubevirt import VIRTUAL_MACHINE, VIRTUAL_MACHINE_INSTANCE, at, by_name, claims
+from .kubevirt import ALWAYS, VIRTUAL_MACHINE, VIRTUAL_MACHINE_INSTANCE, at, by_name, claims, label, run_strategy
 from .kubevirt_power import is_live
 
 REVIEW = Resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False)
@@ -22,15 +23,16 @@ _HANDLERS = ("app=containerized-data-importer", "kubevirt.io=virt-launcher", "ku
 
 @dataclass
 class Users:
-    """The users of the claims of a namespace, by claim."""
+    """The users of the claims of a namespace, by claim. Those of C(due) are stopped as yet, and about to start."""
 
     running: dict[str, list[str]] = field(default_factory=dict)
+    due: dict[str, list[str]] = field(default_factory=dict)
     stopped: dict[str, list[str]] = field(default_factory=dict)
     pods: dict[str, list[str]] = field(default_factory=dict)
 
 
-def users(client: Client, namespace: str) -> Users:
-    """Read who uses claims; what may not be read tells nothing."""
+def users(client: Client, namespace: str, *, pods: bool = True) -> Users:
+    """Read who uses claims, C(pods) among them; what may not be read tells nothing."""
     found = Users()
     instances = by_name(_listed(client, VIRTUAL_MACHINE_INSTANCE, namespace))
     for instance in instances.values():
@@ -40,7 +42,9 @@ def users(client: Client, namespace: str) -> Users:
         name = vm["metadata"]["name"]
         where = found.running if is_live(instances.get(name)) else found.stopped
         _note(where, name, claims(vm).values())
-    for pod in _listed(client, POD, namespace):
+        if where is found.stopped and run_strategy(vm) == ALWAYS:
+            _note(found.due, name, claims(vm).values())
+    for pod in _listed(client, POD, namespace) if pods else ():
         labels = pod["metadata"].get("labels") or {}
         handled = any(labels.get(key) == value for key, value in (item.split("=") for item in _HANDLERS))
         if handled or at(pod, "status.phase") in ("Succeeded", "Failed"):
@@ -49,6 +53,42 @@ def users(client: Client, namespace: str) -> Users:
         mounted = [at(volume, "persistentVolumeClaim.claimName") for volume in volumes]
         _note(found.pods, pod["metadata"]["name"], [name for name in mounted if name])
     return found
+
+
+def is_for_several(disk: Object) -> bool:
+    """Whether a disk of a machine may be one of another that runs: one that is made for it, or only read."""
+    return bool(disk.get("shareable") or "cdrom" in disk or any(at(disk, f"{way}.readonly") for way in ("disk", "lun")))
+
+
+def refuse_taken(using: Users, machine: Object, disk: str, claim: str, *, runs: bool) -> str | None:
+    """What to warn of where a claim is the disk of another machine as well.
+
+    Raises Failure where both would run: two guests that write to one disk and do not know of each other destroy what is
+    on it. That a claim can be mounted on several nodes (ReadWriteMany), as live migration wants it, is no leave for it.
+    """
+    metadata = machine["metadata"]
+    active, stopped = (
+        [
+            f"VirtualMachine {metadata['namespace']}/{user}"
+            for user in dict.fromkeys(name for part in parts for name in part.get(claim, ()))
+            if user != metadata["name"]
+        ]
+        for parts in ((using.running, using.due), (using.stopped,))
+    )
+    if active and runs:
+        raise Failure(
+            f"The disk {disk} of {label(machine)} was refused, and nothing was changed: {claim} is the disk of"
+            f" {', '.join(active)}, which runs, and two guests that write to one disk destroy what is on it. Stop that"
+            " machine, set readonly: true, or set shareable: true if the guests are made for it (a cluster file system,"
+            " say)."
+        )
+    others = [user for user in [*active, *stopped] if user]
+    if not others:
+        return None
+    return (
+        f"disk {disk}: {claim} is a disk of {', '.join(dict.fromkeys(others))} as well. Do not run both at once, unless"
+        " their guests are made for a shared disk."
+    )
 
 
 def _instance_claims(instance: Object) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from ..cluster.client import Client
 from ..cluster.declare import read_many
 from ..cluster.resource import Object
+from ..journal import note
 from ..libraries import yaml
 from ..task import Failure, Result, Task
 from . import exports
@@ -164,6 +165,7 @@ class _Export:
             with os.fdopen(descriptor, "w") as file:
                 file.write(text)
             os.replace(part, path)
+            note("wrote", ("file", None, str(path)))
         except OSError as error:
             raise Failure(f"manifest_dest: {path} cannot be written: {error.strerror}.") from None
         return True

@@ -24,7 +24,7 @@ from ..task import Failure, Result, Task
 from . import kubevirt_plug as plug
 from . import kubevirt_status as status
 from .cdi import DATA_VOLUME
-from .claim_users import users
+from .claim_users import refuse_taken, users
 from .core import POD, PVC, STORAGE_CLASS
 from .kubevirt import (
     INSTANCE_ACTIONS,
@@ -163,9 +163,9 @@ class _Job:
             return self._kept(there)
         if self.disk.source is None:
             raise Failure(f"disk {name}: has no source; add one of {', '.join(SOURCE_OPTIONS)}.")
-        self._refuse_shared()
         cold = plug.cold_reason(self.disk)
         if cold is None:
+            self._refuse_taken()
             return self._plugged()
         if not persist:
             raise Failure(f"Cannot plug disk {name} into the running guest of {label(self.vm)}: {cold}.")
@@ -188,29 +188,16 @@ class _Job:
         self._await_plugged(claim, volume)
         return self._done(self._shown(name) if self.result["changed"] else None)
 
-    def _refuse_shared(self) -> None:
-        """Two guests that write to one disk and do not know of each other destroy what is on it."""
+    def _refuse_taken(self) -> None:
+        """Raises Failure where a running machine has the claim as its disk."""
         disk = self.disk
-        is_shared = disk.shareable or disk.readonly or disk.device == "cdrom"
-        if known(disk.source).option not in plug.HOT_SOURCES or is_shared:
+        is_for_several = disk.shareable or disk.readonly or disk.device == "cdrom"
+        if known(disk.source).option not in plug.HOT_SOURCES or is_for_several:
             return
-        claim = disk.origin["name"]
-        using = users(self.client, self.namespace)
-        running, stopped = (
-            [f"VirtualMachine {self.namespace}/{user}" for user in found.get(claim, ()) if user != self.name]
-            for found in (using.running, using.stopped)
-        )
-        if running:
-            raise Failure(
-                f"Cannot plug disk {disk.name} into {label(self.vm)}: {claim} is the disk of {', '.join(running)},"
-                " which runs, and two guests that write to one disk destroy what is on it. Stop that machine, set"
-                " readonly: true, or set shareable: true if the guests are made for it (a cluster file system, say)."
-            )
-        if stopped:
-            self.task.warn(
-                f"disk {disk.name}: {claim} is a disk of {', '.join(stopped)} as well. Do not run both at once, unless"
-                " their guests are made for a shared disk."
-            )
+        using = users(self.client, self.namespace, pods=False)
+        warning = refuse_taken(using, self.vm, disk.name, disk.origin["name"], runs=True)
+        if warning:
+            self.task.warn(warning)
 
     def _waits_for_restart(self) -> bool:
         """Whether the running guest has another disk of this name than its machine, or none that could be plugged."""

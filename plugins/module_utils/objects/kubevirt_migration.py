@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from ..cluster.resource import Object, Resource
-from ..cluster.verdict import Check, Failed, Progress, Ready, Verdict
+from ..cluster.verdict import Check, Failed, Progress, Ready, Verdict, no_room
 from ..task import Failure
 from .kubevirt import GROUP, HINT, at, conditions, holds
 
@@ -142,7 +142,7 @@ def target_pod(pod: Object | None) -> Verdict:
     message = str(scheduled.get("message") or "no node takes it")
     if any(text in message for text in _PASSING):
         return Progress()
-    return Failed(f"no node can take the guest: {message}")
+    return no_room(f"no node can take the guest: {message}")
 
 
 def transfer(uid: str) -> Check:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..cluster.resource import Object
-from ..cluster.verdict import Check, Failed, Progress, Ready, Verdict
+from ..cluster.verdict import Check, Failed, Progress, Ready, Verdict, no_room
 from ..machine.disks import Disk
 from .kubevirt import DEVICES, DISK_DEVICES, SPEC, at, by_name, conditions
 
@@ -122,7 +122,7 @@ def attachment(claim: str) -> Check:
         message = str(scheduled.get("message") or "the guest's node does not take the pod that attaches it")
         if "unbound immediate PersistentVolumeClaims" in message:
             return Progress()
-        return Failed(f"{claim} cannot be attached at the guest's node: {message}")
+        return no_room(f"{claim} cannot be attached at the guest's node: {message}")
 
     return check
 

@@ -363,8 +363,7 @@ def _machine_trouble(vm: Object | None) -> Verdict:
         return Failed("it was deleted")
     if not status.is_seen(vm):
         return Progress()
-    reason = status.trouble(vm)
-    return Failed(reason) if reason else Progress(printable_status(vm))
+    return status.failing(vm) or Progress(printable_status(vm))
 
 
 def related_volumes(vm: Object) -> list[Related]:

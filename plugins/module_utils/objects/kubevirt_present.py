@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,10 +22,15 @@ from ..machine import quantity
 from ..task import Failure, Result
 from . import kubevirt_status as status
 from .cdi import DATA_VOLUME
+from .claim_users import Users, is_for_several, refuse_taken, users
 from .core import PVC, STORAGE_CLASS
 from .kubevirt import (
+    ALWAYS,
+    DEVICES,
     HALTED,
     MANUAL,
+    ONCE,
+    RERUN_ON_FAILURE,
     VIRTUAL_MACHINE,
     VIRTUAL_MACHINE_INSTANCE,
     at,
@@ -47,7 +53,8 @@ _VERDICT_TIME = 10.0
 class Policy:
     """How VMs are written. C(timeout) is None where nothing is waited for, else in seconds.
 
-    C(classes) remembers which storage classes exist, for all VMs of a task.
+    C(classes) remembers which storage classes exist, and C(users) who uses the claims of a namespace, for all VMs of a
+    task, under the C(lock).
     """
 
     check_mode: bool = False
@@ -59,6 +66,8 @@ class Policy:
     timeout: float | None = None
     progress: Callable[[str], None] | None = None
     classes: dict[str, bool] = field(default_factory=dict)
+    users: dict[str, Users] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def waiting(self) -> Waiting:
@@ -72,6 +81,7 @@ def present(client: Client, declaration: Declaration, live: Object | None, polic
     """
     planned = plan(declaration, live, policy.replace_lists)
     _refuse(client, declaration, live, planned, policy)
+    warnings = _refuse_taken(client, live, planned.body, policy)
 
     def write(check_mode: bool) -> Outcome:
         return declare(
@@ -102,7 +112,7 @@ def present(client: Client, declaration: Declaration, live: Object | None, polic
         "restart_reasons": why,
         "restarted": False,
         "expanded": expanded,
-        "notes": [*planned.notes, *outcome.warnings],
+        "notes": [*planned.notes, *warnings, *outcome.warnings],
     }
     if policy.diff:
         result["diff"] = outcome.diff()
@@ -132,6 +142,43 @@ def _refuse(client: Client, declaration: Declaration, live: Object | None, plann
                 f"Cannot write VirtualMachine {declaration.label}: there is no storage class {name}."
                 f" The cluster has: {', '.join(known) or 'none'}."
             )
+
+
+def _refuse_taken(client: Client, live: Object | None, body: Object, policy: Policy) -> list[str]:
+    """Raises Failure where a disk would be that of another running machine; what to warn of.
+
+    It is looked up only where a machine gets a claim, or is to start from now on: what is there already is not judged.
+    """
+    runs = _is_to_run(live, body)
+    starts = runs and (live is None or not (is_active(live) or _is_to_run(live, {})))
+    present = claims(live) if live is not None else {}
+    disks = {**by_name(at(live, f"{DEVICES}.disks")), **by_name(at(body, f"{DEVICES}.disks"))}
+    new = {
+        disk: claim
+        for disk, claim in {**present, **claims(body)}.items()
+        if (starts or present.get(disk) != claim) and not is_for_several(disks.get(disk) or {})
+    }
+    if not new:
+        return []
+    namespace = body["metadata"]["namespace"]
+    with policy.lock:
+        if namespace not in policy.users:
+            policy.users[namespace] = users(client, namespace, pods=False)
+        using = policy.users[namespace]
+        told = [refuse_taken(using, body, disk, claim, runs=runs) for disk, claim in new.items()]
+        if runs:
+            # For the other machines of the task.
+            for claim in new.values():
+                using.due.setdefault(claim, []).append(body["metadata"]["name"])
+    return [warning for warning in told if warning]
+
+
+def _is_to_run(live: Object | None, body: Object) -> bool:
+    """Whether a machine runs by itself once it is as declared."""
+    for found in (body, live or {}):
+        if at(found, "spec.runStrategy") or at(found, "spec.running") is not None:
+            return run_strategy(found) in (ALWAYS, RERUN_ON_FAILURE, ONCE)
+    return False
 
 
 def _has_storage_class(client: Client, name: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..cluster.resource import Object
-from ..cluster.verdict import Check, Failed, Progress, Ready, Verdict
+from ..cluster.verdict import Check, Failed, Progress, Ready, Verdict, no_room
 from . import cdi
 from .kubevirt import (
     ALWAYS,
@@ -56,6 +56,15 @@ def trouble(vm: Object) -> str | None:
     return f"{status}: {message}" if message else status
 
 
+def failing(vm: Object) -> Failed | None:
+    """The same for waits: that no node has room may pass."""
+    reason = trouble(vm)
+    if reason is None:
+        return None
+    is_for_a_node = printable_status(vm) == "ErrorUnschedulable" and not holds(vm, "Failure")
+    return no_room(reason) if is_for_a_node else Failed(reason)
+
+
 def _failed_starts(vm: Object) -> int:
     """How often the VM failed to start; once may be an instance that was stopped on its way up, and is tried again."""
     return int(((vm.get("status") or {}).get("startFailure") or {}).get("consecutiveFailCount") or 0)
@@ -83,9 +92,9 @@ def _check(settled: Callable[[Object], bool]) -> Check:
             return Failed("it was deleted while it was waited for")
         if not is_seen(vm):
             return Progress("not yet seen by KubeVirt")
-        reason = trouble(vm)
-        if reason is not None:
-            return Failed(reason)
+        failed = failing(vm)
+        if failed is not None:
+            return failed
         return Ready() if settled(vm) else Progress(_text(vm))
 
     return check

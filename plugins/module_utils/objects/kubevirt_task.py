@@ -16,13 +16,17 @@ from ..cluster.declare import read_many
 from ..cluster.errors import ClusterError
 from ..cluster.resource import Object
 from ..cluster.shown import shown
-from ..cluster.wait import LATE, wait_many
+from ..cluster.verdict import Progress, Verdict
+from ..cluster.wait import LATE, Related, wait_many
+from ..journal import JOURNAL
 from ..known import known
 from ..machine.refusal import Refused
 from ..task import Failure, Result, Task
-from .kubevirt import VIRTUAL_MACHINE
+from .cdi import DATA_VOLUME
+from .kubevirt import VIRTUAL_MACHINE, at
 from .kubevirt_absent import Removal, absent
 from .kubevirt_options import VM_OPTIONS, Declaration, read_declaration, renamed
+from .kubevirt_power import related_volumes
 from .kubevirt_present import Policy, await_ready, explained, present, waiting_check
 
 Key: TypeAlias = "tuple[str | None, str]"
@@ -35,6 +39,8 @@ R = TypeVar("R")
 # Portions into which many items are divided, several for each thread.
 _PORTIONS = 64
 
+# Namespaces that are watched one by one, rather than the whole cluster.
+_WATCHED = 8
 # Failed items that a message spells out; the result holds all of them.
 _SPELLED_OUT = 10
 
@@ -208,6 +214,7 @@ def _await_many(client: Client, written: Mapping[Key, tuple[Result, Object]], po
         waiting_check(created),
         timeout=known(policy.timeout),
         progress=policy.progress,
+        related=_volumes_of([vm for _result, vm in written.values()]),
     )
     failed: dict[Key, Failure] = {}
     reader = client.until(time.monotonic() + LATE)
@@ -217,6 +224,26 @@ def _await_many(client: Client, written: Mapping[Key, tuple[Result, Object]], po
         result, vm = written[key]
         failed[key] = Failure(explained(reader, vm, found), **result)
     return failed
+
+
+def _volumes_of(vms: Sequence[Object]) -> list[Related]:
+    """The DataVolumes that are made for machines, by few watches: each tells about its own machine."""
+    told: dict[Key, tuple[Related, Key]] = {}
+    for vm in vms:
+        owner = (vm["metadata"]["namespace"], vm["metadata"]["name"])
+        told.update({(item.namespace, item.name or ""): (item, owner) for item in related_volumes(vm)})
+
+    def check(volume: Object | None) -> Verdict:
+        place = (at(volume, "metadata.namespace"), at(volume, "metadata.name"))
+        return told[place][0].check(volume) if place in told else Progress()
+
+    def of(place: Key) -> list[Key]:
+        return [told[place][1]] if place in told else []
+
+    namespaces: list[str | None] = [*sorted({namespace or "" for namespace, _name in told})]
+    if len(namespaces) > _WATCHED:
+        namespaces = [None]
+    return [Related(DATA_VOLUME, check, namespace, of=of) for namespace in namespaces]
 
 
 def _remove_many(client: Client, task: Task, keys: Sequence[Key]) -> list[Result | Failure]:
@@ -257,9 +284,7 @@ def for_each(
     outcomes = client.in_parallel(act, keys, limit)
     if single and outcomes and isinstance(outcomes[0], Failure):
         failure = outcomes[0]
-        namespace, name = keys[0]
-        known = {"name": name, "namespace": namespace, "changed": False, **failure.result}
-        raise Failure(failure.message, vms=[{**known, "failed": True, "msg": failure.message}])
+        raise Failure(failure.message, vms=[failed_item(keys[0], failure, alone=True)])
     return gathered(keys, outcomes, task.diff)
 
 
@@ -278,8 +303,7 @@ def gathered(
         if isinstance(outcome, Failure):
             label = f"{namespace or ''}/{name}".strip("/")
             failures.append(f"{label or 'an item without a name'}: {outcome.message}")
-            known = {"name": name, "namespace": namespace, "changed": False}
-            results.append({**known, **outcome.result, "failed": True, "msg": outcome.message})
+            results.append(failed_item((namespace, name), outcome))
         else:
             results.append(outcome)
     diffs = [result.pop("diff") for result in results if "diff" in result]
@@ -291,3 +315,14 @@ def gathered(
         more = f"\nand {len(failures) - _SPELLED_OUT} more" if len(failures) > _SPELLED_OUT else ""
         raise Failure(f"{len(failures)} of {len(results)} {noun} failed:\n{told}{more}", **result)
     return result
+
+
+def failed_item(key: Key, failure: Failure, *, alone: bool = False) -> Result:
+    """The result of an object that failed, with whether anything was written for it before.
+
+    Where the task was about this object alone, all that it wrote was for it.
+    """
+    namespace, name = key
+    item: Result = {"name": name, "namespace": namespace, "changed": False, **failure.result}
+    changed = bool(item["changed"]) or (bool(JOURNAL.told()) if alone else JOURNAL.touched(namespace, name))
+    return {**item, "changed": changed, "failed": True, "msg": failure.message}

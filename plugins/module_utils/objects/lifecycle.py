@@ -25,7 +25,7 @@ from ..machine.quantity import amount
 from ..machine.refusal import Refused
 from ..task import Failure, Result, Task
 from .kubevirt import at, conditions, label
-from .kubevirt_task import gathered
+from .kubevirt_task import failed_item, gathered
 
 
 @dataclass(frozen=True)
@@ -273,8 +273,7 @@ def gathered_as(keys: Sequence[Key], results: Sequence[Result | Failure], diff: 
     """The task's result; where one object was asked for, its failure in its own words."""
     if len(keys) == 1 and isinstance(results[0], Failure):
         failure = results[0]
-        known = {"name": keys[0][1], "namespace": keys[0][0], "changed": False}
-        item = {**known, **failure.result, "failed": True, "msg": failure.message}
+        item = failed_item(keys[0], failure, alone=True)
         item.pop("diff", None)
         raise Failure(failure.message, changed=item["changed"], **{under: [item]})
     return gathered(keys, results, diff, noun=noun, under=under)

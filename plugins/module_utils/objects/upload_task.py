@@ -44,6 +44,8 @@ _NEVER = ("rejecting", "not an upload target")
 # What they say of one that has an image.
 _FILLED, _CONFLICT = "already finished uploading", 409
 _UNAUTHORIZED = 401
+# Answers without words.
+_BUSY = {503: "another upload into it is under way, or its upload server is not there yet (status 503)"}
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 # Times that an upload is begun that broke in the middle.
 _ATTEMPTS = 5
@@ -87,9 +89,8 @@ class _Upload:
         earlier = None if anew else place.annotations.get(CHECKSUM)
         self._mark = upload_target.candidates(earlier, self._image)
         outcome = self._declared(anew=anew)
-        if not self._task.check_mode:
-            self._fill(earlier)
-        result = self._result(outcome, uploaded=not self._task.check_mode)
+        uploaded = not self._task.check_mode and self._fill(earlier)
+        result = self._result(outcome, uploaded=uploaded)
         result["changed"] = True
         if self._task.diff:
             after = self._place.found if not self._task.check_mode else outcome.after
@@ -208,8 +209,11 @@ class _Upload:
 
     # Filling it
 
-    def _fill(self, earlier: str | None) -> None:
-        """Send the image and wait for it; C(earlier) is the mark that was there before."""
+    def _fill(self, earlier: str | None) -> bool:
+        """Send the image and wait for it; C(earlier) is the mark that was there before.
+
+        Whether it was this run that sent what is in the target.
+        """
         place, timeout = self._place, self._params["wait_timeout"]
         ready = wait(
             self._client,
@@ -232,6 +236,7 @@ class _Upload:
         )
         self._place = self._look()
         self._settle(earlier, is_ours)
+        return is_ours
 
     def _settle(self, earlier: str | None, is_ours: bool) -> None:
         """Mark it with what it holds. Raises Failure where another run filled it, and may have done so otherwise."""
@@ -358,7 +363,7 @@ class _Upload:
         return reply, gone
 
     def _refused(self, reply: Reply) -> Failure:
-        said = reply.text or f"status {reply.status}"
+        said = reply.text or _BUSY.get(reply.status) or f"status {reply.status}"
         advice = ""
         if reply.status == _UNAUTHORIZED:
             said = "the upload token is not accepted, or has expired"

@@ -148,7 +148,7 @@ class DataVolumeController(Controller):
         if missing:
             text = f"The source {kind} {origin['name']} doesn't exist"
             said = ("Warning", "CloneWithoutSource", text)
-            self._report(data_volume, "", None, why=("NotFound", "No PVC found"), said=said)
+            self._report(data_volume, "", None, why=("CloneWithoutSource", text), said=said)
         elif not ready:
             said = ("Normal", "CloneSourceInUse", "The source PVC is not fully imported")
             self._report(data_volume, "CloneScheduled", self.find(PVCS, *_key(data_volume)), said=said)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.client import Client, connect
+from ansible_collections.virtstack.core.plugins.module_utils.cluster.declare import Key
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.errors import Forbidden, Unavailable, Unreachable
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.resource import Object, Resource
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.verdict import (
@@ -22,6 +23,7 @@ from ansible_collections.virtstack.core.plugins.module_utils.cluster.verdict imp
     Verdict,
     deleted,
     exists,
+    no_room,
 )
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.wait import (
     Related,
@@ -345,6 +347,55 @@ def test_many_are_waited_for_with_one_watch(client: Client, config_map: Maker, n
         )
     assert [type(results[namespace, name]) for name in names] == [dict] * 4 + [WaitFailed, WaitTimeout]
     assert lines[0].startswith("0 of 6 done; ")
+
+
+def no_room_unless_ready(found: Object | None) -> Verdict:
+    return Ready() if by_phase(found) == Ready() else no_room("no node has room")
+
+
+def test_what_may_pass_by_itself_is_given_time(
+    client: Client, config_map: Maker, namespace: str, phase: Callable[..., None]
+) -> None:
+    client.create(CONFIG_MAP, config_map("a", phase="Starting"))
+    with meanwhile(lambda: phase("a", "Ready")):
+        assert wait(client, CONFIG_MAP, "a", namespace, no_room_unless_ready, timeout=300)
+
+
+def test_what_does_not_pass_ends_the_wait(client: Client, config_map: Maker, namespace: str) -> None:
+    client.create(CONFIG_MAP, config_map("a", phase="Starting"))
+    with pytest.raises(WaitFailed, match="no node has room"):
+        wait(client, CONFIG_MAP, "a", namespace, no_room_unless_ready, timeout=10)
+
+
+def test_what_a_cluster_autoscaler_sees_to_is_waited_for(client: Client, config_map: Maker, namespace: str) -> None:
+    client.create(CONFIG_MAP, config_map("a", phase="Starting"))
+    involved = {"kind": "Pod", "name": "virt-launcher-a-x5k2p", "namespace": namespace}
+    told = {"reason": "TriggeredScaleUp", "type": "Normal", "involvedObject": involved}
+    event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": namespace}, **told}
+    client.create(EVENT, event)
+    with pytest.raises(WaitTimeout, match="no node has room; TriggeredScaleUp was told"):
+        wait(client, CONFIG_MAP, "a", namespace, no_room_unless_ready, timeout=2)
+
+
+def test_of_many_a_related_object_ends_the_wait_for_its_own(
+    client: Client, config_map: Maker, namespace: str, phase: Callable[..., None]
+) -> None:
+    for name in ("one", "two", "maker"):
+        client.create(CONFIG_MAP, config_map(name, phase="Starting"))
+
+    def of(place: Key) -> list[Key]:
+        return [(namespace, "one")] if place[1] == "maker" else []
+
+    def go_on() -> None:
+        phase("maker", "Failed")
+        phase("two", "Ready")
+
+    related = [Related(CONFIG_MAP, by_phase, namespace, of=of)]
+    keys: list[Key] = [(namespace, "one"), (namespace, "two")]
+    with meanwhile(go_on):
+        results = wait_many(client, CONFIG_MAP, keys, by_phase, timeout=60, related=related)
+    assert isinstance(results[namespace, "one"], WaitFailed)
+    assert isinstance(results[namespace, "two"], dict)
 
 
 def test_a_related_object_that_fails_ends_the_wait_for_many(

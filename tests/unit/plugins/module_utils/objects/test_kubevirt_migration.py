@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.resource import Object
-from ansible_collections.virtstack.core.plugins.module_utils.cluster.verdict import Failed, Progress, Ready
+from ansible_collections.virtstack.core.plugins.module_utils.cluster.verdict import Failed, Progress, Ready, no_room
 from ansible_collections.virtstack.core.plugins.module_utils.objects import kubevirt_migration as migration
 from ansible_collections.virtstack.core.plugins.module_utils.task import Failure
 
@@ -86,7 +86,7 @@ def test_a_target_that_no_node_takes_ends_the_wait_unless_it_waits_for_a_volume(
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
         return {"metadata": {}, "status": {"conditions": [condition]}}
 
-    assert migration.target_pod(pod("0/3 nodes: Insufficient memory")) == Failed(
+    assert migration.target_pod(pod("0/3 nodes: Insufficient memory")) == no_room(
         "no node can take the guest: 0/3 nodes: Insufficient memory"
     )
     assert migration.target_pod(pod("pod has unbound immediate PersistentVolumeClaims")) == Progress()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.resource import Object
-from ansible_collections.virtstack.core.plugins.module_utils.cluster.verdict import Failed, Progress, Ready
+from ansible_collections.virtstack.core.plugins.module_utils.cluster.verdict import Failed, Progress, Ready, no_room
 from ansible_collections.virtstack.core.plugins.module_utils.objects import cdi
 from ansible_collections.virtstack.core.plugins.module_utils.objects import kubevirt_status as status
 from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_restart import reasons
@@ -82,7 +82,25 @@ def test_a_status_of_before_the_change_says_nothing() -> None:
     ],
 )
 def test_a_vm_that_cannot_start_fails_with_the_words_of_who_knows(printable: str, told: Any, reason: str) -> None:
-    assert status.running(vm(printable, "Always", told)) == Failed(reason)
+    verdict = status.running(vm(printable, "Always", told))
+    assert isinstance(verdict, Failed)
+    assert verdict.reason == reason
+
+
+def test_only_that_no_node_has_room_is_given_time() -> None:
+    told = condition("PodScheduled", "False", "Unschedulable", "0/3 nodes are available")
+    assert status.running(vm("ErrorUnschedulable", "Always", told)) == no_room(
+        "ErrorUnschedulable: 0/3 nodes are available"
+    )
+    assert status.running(vm("CrashLoopBackOff", "Always", READY)) == Failed("CrashLoopBackOff")
+
+
+def test_a_clone_without_its_source_is_told_once_it_had_time_to_come() -> None:
+    told = condition("Bound", "False", "CloneWithoutSource", "The source pvc golden doesn't exist")
+    verdict = cdi.check({"metadata": {"name": "root"}, "status": {"conditions": [told]}})
+    assert isinstance(verdict, Failed)
+    assert verdict.patience > 0
+    assert verdict.reason.startswith("CloneWithoutSource: The source pvc golden doesn't exist. CDI begins as soon")
 
 
 def test_a_pod_that_waits_for_its_volume_to_be_bound_is_no_failure() -> None:

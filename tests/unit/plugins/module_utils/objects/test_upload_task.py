@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +103,49 @@ def test_one_that_was_left_for_another_image_takes_this_one(
     image.write_bytes(os.urandom(2 * MEBIBYTE))
     result = upload(client, task(image, namespace))
     assert volume(client, namespace)["metadata"]["annotations"][CHECKSUM] == result["sha256"] != before
+
+
+@contextmanager
+def held_up(client: Client, image: Path, namespace: str) -> Iterator[tuple[threading.Event, Future[dict[str, Any]]]]:
+    """An upload that stops in the middle until the gate is opened, as that of a killed playbook's worker may be."""
+    gate = threading.Event()
+    way = Forwarder(at(client.get(CDI_CONFIG, CDI_CONFIG_NAME), "status.uploadProxyURL"), 1, MEBIBYTE, gate=gate)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            first = pool.submit(upload, client, task(image, namespace, upload_proxy_url=way.url))
+            assert way.held.wait(60)
+            yield gate, first
+        finally:
+            gate.set()
+            way.close()
+
+
+def opens(gate: threading.Event) -> Callable[[str], None]:
+    """Opens the gate once the target was found busy."""
+
+    def tell(text: str) -> None:
+        if "another upload into it is under way" in text:
+            gate.set()
+
+    return tell
+
+
+def test_a_second_run_waits_for_the_upload_of_the_first(client: Client, namespace: str, image: Path) -> None:
+    with held_up(client, image, namespace) as (gate, first):
+        second = upload(client, replace(task(image, namespace), progress=opens(gate)))
+        assert first.result(60)["uploaded"]
+    assert (second["phase"], second["uploaded"]) == ("Succeeded", False)
+
+
+def test_an_upload_of_another_image_is_not_taken_for_this_one(client: Client, namespace: str, image: Path) -> None:
+    other = image.with_name("other.raw")
+    other.write_bytes(os.urandom(MEBIBYTE))
+    with held_up(client, image, namespace) as (gate, first):
+        with pytest.raises(Failure, match="was filled by another run meanwhile"):
+            upload(client, replace(task(other, namespace), progress=opens(gate)))
+        sent = first.result(60)
+    assert volume(client, namespace)["metadata"]["annotations"][CHECKSUM] == sent["sha256"]
+    assert not upload(client, task(image, namespace))["changed"]
 
 
 def test_a_proxy_that_is_not_trusted_gets_nothing(
