@@ -13,8 +13,11 @@ description:
   - Guests leave by their eviction strategy, as with C(oc adm drain). Those that can migrate do.
     B(A guest that would be shut down instead keeps the node from being drained), unless O(force=true) - one whose
     strategy is C(None), or one that cannot be migrated.
-  - Everything that stands against a drain is named before anything is changed. What only shows on the way - a node that
-    has no room, a disruption budget - is named when it shows; the node stays cordoned then, and the next run goes on.
+  - The guests leave first, pods when these have left.
+  - Everything that stands against a drain is named before anything is changed, also that guests or pods have nowhere to
+    go, since all other nodes are cordoned, not ready, not such as their node selectors want, or not there. What only
+    shows on the way - a node that has no room, a disruption budget - is named when it shows; the node stays cordoned
+    then, and the next run goes on.
   - Guests do not move back by themselves when the node is given back, see M(virtstack.core.vm_migration).
 version_added: 0.1.0
 author:
@@ -48,8 +51,8 @@ options:
   force:
     description:
       - With O(state=drained), whether guests that would be shut down may be, and pods be evicted that no controller
-        makes anew. The guests are shut down as their machines' grace periods say; KubeVirt starts those whose run
-        strategy says so on another node, if their disks can be used there.
+        makes anew or no other node takes. The guests are shut down as their machines' grace periods say; KubeVirt
+        starts those whose run strategy says so on another node, if their disks can be used there.
     type: bool
     default: false
   pods:
@@ -76,7 +79,8 @@ options:
     description:
       - Whether to wait until the guests and pods have left. Without it they are asked to leave once, and a disruption
         budget that holds a pod is an error.
-      - The wait for a guest ends at once, with the reason, when no other node has room for it. The others go on.
+      - The wait for a guest ends, with the reason, when no other node has room for it for a while, see O(wait_timeout).
+        The others go on.
     type: bool
     default: false
 """

@@ -38,7 +38,7 @@ from .kubevirt import (
 )
 from .kubevirt_disks import data_volume_spec, disk_entry
 from .kubevirt_options import Declaration
-from .kubevirt_power import is_live
+from .kubevirt_power import is_live, machine_trouble
 from .kubevirt_present import Policy, present
 
 SOURCE_OPTIONS = (
@@ -389,10 +389,11 @@ class _Job:
             if self.result["volume_created"]:
                 self._wait(DATA_VOLUME, claim, status.volume_check(name))
             return
+        machine = Related(VIRTUAL_MACHINE, machine_trouble, self.namespace, self.name)
         pods = Related(POD, plug.attachment(claim), self.namespace, label_selector="kubevirt.io=hotplug-disk")
         uid = self.instance["metadata"]["uid"]
         try:
-            now = self._wait(VIRTUAL_MACHINE_INSTANCE, self.name, plug.plugged(name, uid), (filling, pods))
+            now = self._wait(VIRTUAL_MACHINE_INSTANCE, self.name, plug.plugged(name, uid), (filling, pods, machine))
         except Failure as failure:
             if not self.result["volume_created"] or not self.task.params["persist"]:
                 raise
@@ -418,17 +419,25 @@ class _Job:
         claim = plug.claim_of(in_machine or in_guest)
         self._check_deletion(claim)
         leaving = name in plug.requested(self.vm, "remove")
+        is_starting = self.instance is not None and not plug.is_up(self.instance)
         if in_machine is not None and not leaving:
-            if plug.hotpluggable(in_machine):
+            # KubeVirt unplugs from a guest that runs; one that may never start is not asked.
+            if plug.hotpluggable(in_machine) and not is_starting:
                 self._unplug(of_instance=False)
             else:
                 self._declared(self.disk)
         elif name in plug.disks_of(self.vm) and not leaving:
             # An empty drive has no volume.
             self._declared(self.disk)
-        elif in_guest is not None and plug.hotpluggable(in_guest) and not leaving and self.instance is not None:
+        elif in_guest is not None and plug.hotpluggable(in_guest) and not leaving and plug.is_up(self.instance):
             self._unplug(of_instance=True)
-        if self.deadline is not None and self.instance is not None and not self.result["restart_required"]:
+        if is_starting and in_guest is not None:
+            phase = at(self.instance, "status.phase") or "Pending"
+            told = (
+                f"the guest, which has not started yet ({phase}), has the disk {name} until it runs or is started anew"
+            )
+            self.result.update(restart_required=True, restart_reasons=[told])
+        elif self.deadline is not None and self.instance is not None and not self.result["restart_required"]:
             self._wait(VIRTUAL_MACHINE_INSTANCE, self.name, plug.unplugged(name))
         self._delete_volume(claim)
         return self._done({"disk": None, "volume": None} if self.result["changed"] else None)
@@ -449,6 +458,11 @@ class _Job:
             )
         volume = self.in_machine.get(self.disk.name) or self.in_guest.get(self.disk.name)
         if self.instance is not None and volume is not None:
+            if not plug.is_up(self.instance):
+                raise Failure(
+                    f"delete_volume: the guest of {label(self.vm)}, which has not started yet, uses {wanted}. Stop it"
+                    " first."
+                )
             if not plug.hotpluggable(volume):
                 raise Failure(
                     f"delete_volume: the guest of {label(self.vm)} uses {wanted} until it is stopped, as the disk is"

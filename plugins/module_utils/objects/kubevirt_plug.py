@@ -42,6 +42,11 @@ def hotpluggable(volume: Mapping[str, Any] | None) -> bool:
     return any(at(volume, f"{kind}.hotpluggable") for kind in ("dataVolume", "persistentVolumeClaim"))
 
 
+def is_up(instance: Object | None) -> bool:
+    """Whether a guest runs, which is what can be plugged into."""
+    return bool(at(instance, "status.phase") == "Running")
+
+
 def claim_of(volume: Mapping[str, Any] | None) -> str | None:
     """The DataVolume or claim behind a volume."""
     found = at(volume, "dataVolume.name") or at(volume, "persistentVolumeClaim.claimName")

@@ -353,11 +353,11 @@ def _await(client: Client, vm: Object, check: Check, waiting: Waiting) -> None:
         check,
         timeout=known(waiting.timeout),
         progress=waiting.progress,
-        related=[Related(VIRTUAL_MACHINE, _machine_trouble, namespace, name), *related_volumes(vm)],
+        related=[Related(VIRTUAL_MACHINE, machine_trouble, namespace, name), *related_volumes(vm)],
     )
 
 
-def _machine_trouble(vm: Object | None) -> Verdict:
+def machine_trouble(vm: Object | None) -> Verdict:
     """What keeps a VM from having an instance."""
     if vm is None:
         return Failed("it was deleted")

@@ -10,11 +10,13 @@ Sources: KubeVirt's pod-eviction-admitter.go, and the filters of C(kubectl drain
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..cluster.resource import Object, Resource
 from ..cluster.verdict import Check, Failed, Progress, Ready, Verdict
 from .kubevirt import FINAL_PHASES, at, conditions, holds, label
+from .kubevirt_migration import SCHEDULABLE
 
 BUDGET = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 NODE_MAINTENANCE = Resource(
@@ -50,7 +52,72 @@ def strategy(instance: Object, default: str | None) -> str:
     return str(at(instance, "spec.evictionStrategy") or default or NONE)
 
 
-def guest_fate(instance: Object, default: str | None, force: bool) -> Fate:
+@dataclass(frozen=True)
+class Elsewhere:
+    """The nodes of the cluster but for the one that is drained; C(known) is false where they may not be read."""
+
+    nodes: tuple[Object, ...] = ()
+    known: bool = False
+
+    def lacks_for_guest(self, instance: Object) -> str | None:
+        """Why no other node can take a guest, as far as that is plain; the scheduler has the last word."""
+        if not self.known:
+            return None
+        selector = at(instance, "spec.nodeSelector") or {}
+        tolerations = at(instance, "spec.tolerations") or []
+        return self._lacking(lambda node: _keeps_guest_out(node, selector, tolerations))
+
+    def lacks_for_pods(self) -> str | None:
+        """Why no other node takes any pod."""
+        return self._lacking(_keeps_out) if self.known else None
+
+    def _lacking(self, hinders: Callable[[Object], str | None]) -> str | None:
+        if not self.nodes:
+            return "the cluster has no other node"
+        told = [(node["metadata"]["name"], hinders(node)) for node in self.nodes]
+        if any(why is None for _name, why in told):
+            return None
+        listed = ", ".join(f"{name} {why}" for name, why in told[:5])
+        return f"no other node takes it: {listed}{f' and {len(told) - 5} more' if len(told) > 5 else ''}"
+
+
+def _keeps_out(node: Object) -> str | None:
+    if at(node, "spec.unschedulable"):
+        return "is cordoned"
+    return None if holds(node, "Ready") else "is not ready"
+
+
+def _keeps_guest_out(node: Object, selector: Mapping[str, str], tolerations: Sequence[Object]) -> str | None:
+    why = _keeps_out(node)
+    if why is not None:
+        return why
+    labels = at(node, "metadata.labels") or {}
+    if labels.get(SCHEDULABLE) != "true":
+        return "takes no guests"
+    lacking = [f"{key}={value}" for key, value in selector.items() if labels.get(key) != value]
+    if lacking:
+        return f"is not labelled {', '.join(lacking)}"
+    for taint in at(node, "spec.taints") or ():
+        if taint.get("effect") in _KEEPING_OUT and not any(_tolerates(item, taint) for item in tolerations):
+            return f"has the taint {taint['key']}"
+    return None
+
+
+_KEEPING_OUT = ("NoSchedule", "NoExecute")
+
+
+def _tolerates(toleration: Object, taint: Object) -> bool:
+    """Source: Toleration.ToleratesTaint in k8s.io/api/core/v1."""
+    if toleration.get("effect") not in (None, "", taint.get("effect")):
+        return False
+    if toleration.get("key") not in (None, "", taint.get("key")):
+        return False
+    if toleration.get("operator") == "Exists":
+        return True
+    return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
+
+
+def guest_fate(instance: Object, default: str | None, force: bool, elsewhere: Elsewhere = Elsewhere()) -> Fate:
     """What the eviction of a guest comes to. What would shut it down is done only with C(force)."""
     if at(instance, "status.phase") in FINAL_PHASES or at(instance, "metadata.deletionTimestamp"):
         return Fate(LEAVING)
@@ -58,7 +125,10 @@ def guest_fate(instance: Object, default: str | None, force: bool) -> Fate:
     if wish == EXTERNAL:
         return Fate(EVICTED, "another controller sees to it (eviction strategy External)")
     if wish in (LIVE_MIGRATE, IF_POSSIBLE) and holds(instance, "LiveMigratable"):
-        return Fate(MIGRATED)
+        nowhere = elsewhere.lacks_for_guest(instance)
+        if nowhere is None:
+            return Fate(MIGRATED)
+        return Fate(SHUT_DOWN if force else BLOCKED, f"it has nowhere to go: {nowhere}")
     if wish in (LIVE_MIGRATE, IF_POSSIBLE):
         able = conditions(instance).get("LiveMigratable", {})
         why = ": ".join(str(able[part]) for part in ("reason", "message") if able.get(part))
@@ -68,7 +138,7 @@ def guest_fate(instance: Object, default: str | None, force: bool) -> Fate:
     return Fate(SHUT_DOWN if force else BLOCKED, told)
 
 
-def pod_fate(pod: Object, force: bool, delete_emptydir_data: bool) -> Fate | None:
+def pod_fate(pod: Object, force: bool, delete_emptydir_data: bool, elsewhere: Elsewhere = Elsewhere()) -> Fate | None:
     """What becomes of a pod that is no guest's; None for one that stays on a drained node, or goes with its guest."""
     metadata = pod["metadata"]
     owner = next((item for item in metadata.get("ownerReferences") or () if item.get("controller")), None)
@@ -85,6 +155,9 @@ def pod_fate(pod: Object, force: bool, delete_emptydir_data: bool) -> Fate | Non
         return Fate(BLOCKED, "no controller would make it anew elsewhere")
     if not delete_emptydir_data and any("emptyDir" in volume for volume in at(pod, "spec.volumes") or ()):
         return Fate(BLOCKED, "it has an emptyDir volume, whose data would be lost")
+    nowhere = elsewhere.lacks_for_pods()
+    if nowhere is not None and not force:
+        return Fate(BLOCKED, f"it has nowhere to go: {nowhere}")
     return Fate(EVICTED)
 
 

@@ -20,8 +20,8 @@ from ..task import Failure, Result, Task
 from . import kubevirt_migration as migration
 from . import node_drain as drain
 from .core import NODE, POD
-from .kubevirt import GROUP, HINT, VIRTUAL_MACHINE_INSTANCE, at, label
-from .node_drain import BLOCKED, BUDGET, NODE_MAINTENANCE, SHUT_DOWN, Fate
+from .kubevirt import GROUP, HINT, VIRTUAL_MACHINE_INSTANCE, at, holds, label
+from .node_drain import BLOCKED, BUDGET, NODE_MAINTENANCE, SHUT_DOWN, Elsewhere, Fate
 
 KUBEVIRT = Resource(GROUP, "v1", "kubevirts", "KubeVirt", hint=HINT)
 NODE_LABEL = "kubevirt.io/nodeName"
@@ -188,6 +188,8 @@ class _Job:
             told.append("delete_emptydir_data: true lets pods go with their emptyDir volumes.")
         if any("no controller" in str(fate.reason) for _found, fate in self._load.blocked):
             told.append("force: true evicts pods that nothing makes anew.")
+        if any("nowhere to go" in str(fate.reason) for _found, fate in self._load.blocked):
+            told.append("Give them another node first: uncordon one, or add one.")
         if POD.kind in kinds:
             told.append("pods: false leaves all pods that are no guests where they are.")
         return " ".join(told)
@@ -206,16 +208,27 @@ class _Job:
             listed = self.client.list(VIRTUAL_MACHINE_INSTANCE, label_selector=f"{NODE_LABEL}={self.name}").items
         except NotServed:
             listed = []
+        elsewhere = self._elsewhere()
         guests = [item for item in listed if at(item, "status.nodeName") == self.name]
         load = Load(
-            [(item, drain.guest_fate(item, self._strategy, params["force"])) for item in sorted(guests, key=label)]
+            [
+                (item, drain.guest_fate(item, self._strategy, params["force"], elsewhere))
+                for item in sorted(guests, key=label)
+            ]
         )
         if params["pods"]:
             for pod in self.client.list(POD, field_selector=f"spec.nodeName={self.name}").items:
-                fate = drain.pod_fate(pod, params["force"], params["delete_emptydir_data"])
+                fate = drain.pod_fate(pod, params["force"], params["delete_emptydir_data"], elsewhere)
                 if fate is not None:
                     load.pods.append((pod, fate))
         return load
+
+    def _elsewhere(self) -> Elsewhere:
+        try:
+            nodes = self.client.list(NODE).items
+        except Forbidden:
+            return Elsewhere()
+        return Elsewhere(tuple(node for node in nodes if node["metadata"]["name"] != self.name), known=True)
 
     def _rehearse(self, item: Fated) -> str | None:
         """Why a pod could not be evicted at this moment."""
@@ -226,7 +239,10 @@ class _Job:
         return None
 
     def _empty(self, changed: bool) -> Result:
-        """Evict what is on the node and, if the task waits, see it go; look again for what came meanwhile."""
+        """Evict what is on the node and, if the task waits, see it go; look again for what came meanwhile.
+
+        The guests go first, and pods only when these have left: some may be what moves guests.
+        """
         seen: set[str] = set()
         problems: list[str] = []
         for _pass in range(_PASSES):
@@ -244,12 +260,13 @@ class _Job:
                 self._load.pods += new.pods
             seen |= {found["metadata"]["uid"] for found, _fate in (*new.guests, *new.pods)}
             changed = True
-            problems += [why for why in self._each(self._send_guest, new.guests) if why]
-            problems += [why for why in self._each(self._send_pod, new.pods) if why]
+            for send, part in ((self._send_guest, new.guests), (self._send_pod, new.pods)):
+                problems += [why for why in self._each(send, part) if why]
+                if self.deadline is not None and not problems:
+                    problems += [why for why in self._each(self._see_off, part) if why]
+                if problems:
+                    break
             if self.deadline is None or problems:
-                break
-            problems += [why for why in self._each(self._see_off, [*new.guests, *new.pods]) if why]
-            if problems:
                 break
         if problems:
             told = "\n".join(problems[:10])
@@ -274,8 +291,9 @@ class _Job:
         metadata = instance["metadata"]
         if fate.action in (BLOCKED, drain.LEAVING):
             return None if fate.action == drain.LEAVING else f"{label(instance)}: {fate.reason}"
-        if fate.action == SHUT_DOWN and drain.strategy(instance, self._strategy) == drain.LIVE_MIGRATE:
-            # KubeVirt refuses to evict it; to delete the instance is what its eviction would come to.
+        is_kept = drain.strategy(instance, self._strategy) == drain.LIVE_MIGRATE or holds(instance, "LiveMigratable")
+        if fate.action == SHUT_DOWN and is_kept:
+            # KubeVirt refuses to evict it, or tries to migrate it; its eviction would come to the instance's deletion.
             self.client.delete(VIRTUAL_MACHINE_INSTANCE, metadata["name"], metadata["namespace"], uid=metadata["uid"])
             return None
         selector = f"{CREATED_BY}={metadata['uid']}"

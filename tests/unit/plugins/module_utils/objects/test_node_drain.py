@@ -47,6 +47,52 @@ def test_a_guest_leaves_by_its_strategy_and_is_shut_down_only_when_told(
     assert drain.guest_fate(instance, default, True).action == forced
 
 
+def node(name: str, *, ready: bool = True, cordoned: bool = False, taint: str = "", **labels: str) -> Object:
+    spec: Object = {"unschedulable": True} if cordoned else {}
+    if taint:
+        spec["taints"] = [{"key": taint, "effect": "NoSchedule"}]
+    conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
+    told = {"kubevirt.io/schedulable": "true", **labels}
+    return {"metadata": {"name": name, "labels": told}, "spec": spec, "status": {"conditions": conditions}}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reason"),
+    [
+        ((), "the cluster has no other node"),
+        ((node("two", cordoned=True),), "no other node takes it: two is cordoned"),
+        ((node("two", ready=False),), "no other node takes it: two is not ready"),
+        ((node("two", zone="b"),), "no other node takes it: two is not labelled zone=a"),
+        ((node("two", zone="a", taint="gpu"),), "no other node takes it: two has the taint gpu"),
+        (
+            (node("two", zone="a", **{"kubevirt.io/schedulable": "false"}),),
+            "no other node takes it: two takes no guests",
+        ),
+        ((node("two", cordoned=True), node("three", zone="a", taint="dedicated")), None),
+    ],
+)
+def test_a_guest_that_has_nowhere_to_go_is_kept(nodes: tuple[Object, ...], reason: str | None) -> None:
+    found = guest("LiveMigrate")
+    toleration = {"key": "dedicated", "operator": "Exists"}
+    found["spec"].update(nodeSelector={"zone": "a"}, tolerations=[toleration])
+    elsewhere = drain.Elsewhere(nodes, known=True)
+    fate = drain.guest_fate(found, None, False, elsewhere)
+    assert fate == (
+        drain.Fate("migrated") if reason is None else drain.Fate("blocked", f"it has nowhere to go: {reason}")
+    )
+    assert drain.guest_fate(found, None, True, elsewhere).action == ("migrated" if reason is None else "shut_down")
+
+
+def test_pods_of_the_only_node_are_kept() -> None:
+    elsewhere = drain.Elsewhere((node("two", cordoned=True),), known=True)
+    assert drain.pod_fate(pod(), False, False, elsewhere) == drain.Fate(
+        "blocked", "it has nowhere to go: no other node takes it: two is cordoned"
+    )
+    assert drain.pod_fate(pod(), True, False, elsewhere) == drain.Fate("evicted")
+    # Who may not read nodes is not held up by that.
+    assert drain.pod_fate(pod(), False, False, drain.Elsewhere()) == drain.Fate("evicted")
+
+
 def test_a_guest_that_is_kept_says_what_keeps_it() -> None:
     fate = drain.guest_fate(guest("LiveMigrate", able=False), None, False)
     assert fate.reason == (
