@@ -164,6 +164,12 @@ options:
   dedicated_io_thread:
     description: Whether the disk gets a thread of its own on the host.
     type: bool
+  force:
+    description: With O(state=absent), whether the disk may go that the machine boots from, without which it would not
+      start any more. That is the first by O(boot_order), or the first disk where nothing has a place in it. A CD-ROM
+      may always go.
+    type: bool
+    default: false
   apply:
     description:
       - What is done about a change that a running guest gets only by a restart. V(next_boot) - it waits for the next
@@ -291,6 +297,7 @@ SPEC = ModuleSpec(
         "persist": {"type": "bool", "default": True},
         "delete_volume": {"type": "str"},
         **{name: DISK_OPTIONS[name] for name in DISK_OPTION_NAMES},
+        "force": {"type": "bool", "default": False},
         "apply": {"type": "str", "choices": ["next_boot", "live", "restart"], "default": "next_boot"},
     },
     mutually_exclusive=[SOURCE_OPTIONS],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -113,6 +114,18 @@ def config_map(namespace: str) -> Callable[..., dict[str, Any]]:
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
     return make
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB, where this user may make one."""
+    place = tmp_path / "tiny"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False, timeout=30).returncode != 0:
+        pytest.skip("only root, where it may mount, has a disk that is full")
+    yield place
+    subprocess.run(["umount", str(place)], check=True, timeout=30)
 
 
 @pytest.fixture

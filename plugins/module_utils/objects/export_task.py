@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from ..cluster.client import Client
 from ..cluster.declare import read_many
 from ..cluster.resource import Object
-from ..journal import note
 from ..libraries import yaml
 from ..task import Failure, Result, Task
+from ..whole_file import write_whole
 from . import exports
 from .download_task import fetch
 from .exports import SOURCES, Served
@@ -160,14 +159,11 @@ class _Export:
         try:
             if path.is_file() and path.read_text() == text:
                 return False
-            part = path.with_name(f".{path.name}.part")
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if secret else 0o644)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(text)
-            os.replace(part, path)
-            note("wrote", ("file", None, str(path)))
+            write_whole(path, text.encode(), 0o600 if secret else 0o644)
         except OSError as error:
-            raise Failure(f"manifest_dest: {path} cannot be written: {error.strerror}.") from None
+            raise Failure(
+                f"manifest_dest: {path} cannot be written: {error.strerror}. Nothing was kept of it."
+            ) from None
         return True
 
     # Files

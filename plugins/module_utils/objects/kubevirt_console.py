@@ -9,10 +9,8 @@ cluster or the machine turns that off. Then there is only the console itself, wh
 
 from __future__ import annotations
 
-import os
 import re
 import struct
-import tempfile
 import time
 from collections.abc import Generator
 from contextlib import closing, suppress
@@ -23,6 +21,7 @@ from ..cluster.client import Client
 from ..cluster.errors import Invalid
 from ..cluster.resource import Object, Resource
 from ..task import Failure, Result, Task
+from ..whole_file import write_whole
 from .core import POD
 from .kubevirt import INSTANCE_ACTIONS, VIRTUAL_MACHINE_INSTANCE, at
 
@@ -83,7 +82,10 @@ def save_screenshot(client: Client, task: Task) -> Result:
     width, height = png_size(picture)
     changed = not dest.is_file() or dest.read_bytes() != picture
     if changed and not task.check_mode:
-        replace_file(dest, picture)
+        try:
+            write_whole(dest, picture)
+        except OSError as error:
+            raise Failure(f"dest: {dest} cannot be written: {error.strerror}. Nothing was kept of it.") from error
     return {"changed": changed, "dest": str(dest), "width": width, "height": height, "size": len(picture)}
 
 
@@ -93,21 +95,6 @@ def png_size(picture: bytes) -> tuple[int, int]:
         raise Failure("The cluster sent something else than a picture. Update KubeVirt: screenshots came with 1.1.")
     width, height = struct.unpack(">II", picture[16:24])
     return int(width), int(height)
-
-
-def replace_file(dest: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all. Raises Failure."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=dest.parent, prefix=f".{dest.name}.", delete=False) as file:
-            try:
-                file.write(content)
-                file.close()
-                os.replace(file.name, dest)
-            except OSError:
-                os.unlink(file.name)
-                raise
-    except OSError as error:
-        raise Failure(f"dest: {dest} cannot be written: {error.strerror}.") from error
 
 
 def running_instance(client: Client, namespace: str, name: str) -> Object:

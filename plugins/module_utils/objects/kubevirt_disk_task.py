@@ -389,11 +389,13 @@ class _Job:
             if self.result["volume_created"]:
                 self._wait(DATA_VOLUME, claim, status.volume_check(name))
             return
-        machine = Related(VIRTUAL_MACHINE, machine_trouble, self.namespace, self.name)
+        # A guest that has not started yet may never do.
+        is_up = plug.is_up(self.instance)
+        machine = () if is_up else (Related(VIRTUAL_MACHINE, machine_trouble, self.namespace, self.name),)
         pods = Related(POD, plug.attachment(claim), self.namespace, label_selector="kubevirt.io=hotplug-disk")
         uid = self.instance["metadata"]["uid"]
         try:
-            now = self._wait(VIRTUAL_MACHINE_INSTANCE, self.name, plug.plugged(name, uid), (filling, pods, machine))
+            now = self._wait(VIRTUAL_MACHINE_INSTANCE, self.name, plug.plugged(name, uid), (filling, pods, *machine))
         except Failure as failure:
             if not self.result["volume_created"] or not self.task.params["persist"]:
                 raise
@@ -415,6 +417,11 @@ class _Job:
             raise Failure(
                 f"The disk {name} is a disk of the machine {label(self.vm)}, not only of its guest. Leave out persist"
                 " to take it away from both."
+            )
+        if plug.boots_from(self.vm) == name and not self.task.params["force"]:
+            raise Failure(
+                f"The disk {name} of {label(self.vm)} was not taken away: the machine boots from it, and would not"
+                " start any more. Give another disk the first boot_order, or set force: true."
             )
         claim = plug.claim_of(in_machine or in_guest)
         self._check_deletion(claim)

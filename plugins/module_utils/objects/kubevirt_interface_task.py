@@ -13,7 +13,7 @@ from ..cluster.client import Client
 from ..cluster.errors import ClusterError, Forbidden, NotServed
 from ..cluster.resource import Object
 from ..cluster.verdict import Check, Failed, Progress, Ready, Verdict
-from ..cluster.wait import wait
+from ..cluster.wait import Related, wait
 from ..machine.description import Machine
 from ..machine.interfaces import Interface, read_interface
 from ..machine.refusal import Refused
@@ -22,7 +22,7 @@ from . import kubevirt_plug as plug
 from .kubevirt import DEVICES, SPEC, VIRTUAL_MACHINE, VIRTUAL_MACHINE_INSTANCE, at, by_name, label
 from .kubevirt_migration_task import move
 from .kubevirt_options import Declaration
-from .kubevirt_power import is_live
+from .kubevirt_power import is_live, machine_trouble
 from .kubevirt_present import Policy, present
 from .network import NETWORK_ATTACHMENT_DEFINITION
 
@@ -197,7 +197,7 @@ class _Job:
     def _unplugs(self) -> bool:
         """Whether a running guest can let it go: KubeVirt takes the state for bridges beyond the pod network."""
         network = by_name(at(self.vm, f"{SPEC}.networks")).get(self.interface.name) or {}
-        return "bridge" in (self.known or {}) and "multus" in network
+        return "bridge" in (self.known or {}) and "multus" in network and not at(network, "multus.default")
 
     def _await_leaving(self) -> None:
         """Wait until an interface that goes has gone from guest, pod and machine."""
@@ -233,14 +233,18 @@ class _Job:
         return max(0.0, (self.deadline or 0.0) - time.monotonic())
 
     def _wait(self, check: Check) -> Object | None:
+        place = self._place()
+        # A guest that has not started yet may never do.
+        machine = Related(VIRTUAL_MACHINE, machine_trouble, place[1], place[0])
         try:
             return wait(
                 self.client,
                 VIRTUAL_MACHINE_INSTANCE,
-                *self._place(),
+                *place,
                 check,
                 timeout=self._remaining(),
                 progress=self.task.progress,
+                related=() if plug.is_up(self.instance) else (machine,),
             )
         except ClusterError as error:
             hint = (

@@ -65,6 +65,21 @@ def disks_of(found: Object | None) -> dict[str, Object]:
     return by_name(at(found, f"{path}.disks"))
 
 
+def boots_from(vm: Object) -> str | None:
+    """The disk that a machine boots from: the first by boot order, and where nothing has one, the first there is.
+
+    None where that is an interface, or a CD-ROM, which comes and goes.
+    """
+    disks: list[Object] = at(vm, f"{DEVICES}.disks") or []
+    devices: list[Object] = [
+        item for item in (*disks, *(at(vm, f"{DEVICES}.interfaces") or [])) if item.get("bootOrder")
+    ]
+    first = min(devices, key=lambda item: int(item["bootOrder"])) if devices else (disks[0] if disks else None)
+    if first is None or first not in disks or "cdrom" in first:
+        return None
+    return str(first["name"])
+
+
 def requested(vm: Object, kind: str) -> dict[str, Object]:
     """The volumes that earlier requests of C(kind) (add, remove) name and the VM's controller has not seen to yet."""
     field = f"{kind}VolumeOptions"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -153,18 +152,6 @@ def test_only_the_certificate_that_the_export_names_is_trusted(served: Served, t
     endpoint, path = Served(served.client, export, served.side).endpoint(link)
     with pytest.raises(Untrusted, match="not the one that the export names"):
         Fetch(endpoint, path, "it", served.headers, Target(tmp_path / "back"), 5.0, lambda text: None).run()
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB, where this user may make one."""
-    place = tmp_path / "tiny"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False, timeout=30).returncode != 0:
-        pytest.skip("only root, where it may mount, has a disk that is full")
-    yield place
-    subprocess.run(["umount", str(place)], check=True, timeout=30)
 
 
 def test_a_full_disk_keeps_nothing_of_it(fetching: Callable[..., Any], tiny: Path) -> None:

@@ -93,6 +93,13 @@ def test_manifests_that_are_the_same_are_not_written_again(client: Client, machi
     assert path.stat().st_mtime_ns == before.st_mtime_ns
 
 
+def test_manifests_on_a_full_disk_are_told_and_not_half_written(client: Client, machine: str, tiny: Path) -> None:
+    (tiny / "much").write_bytes(b"x" * (tiny.stat().st_blksize * 256))
+    with pytest.raises(Failure, match=r"db.yml cannot be written: No space left on device. Nothing was kept"):
+        run(client, machine, vm="db", manifest_dest=str(tiny / "db.yml"))
+    assert [path.name for path in tiny.iterdir()] == ["much"]
+
+
 def test_an_import_that_was_cut_off_is_finished_by_the_next_run(client: Client, disk: str, lab: Any) -> None:
     there = {"namespace": disk, "name": "copy", "storage_class": None, "keep_identity": False}
     lab.fault("import", path=f"{disk}/copy", message="expected status code 200, got 503. Status: 503")

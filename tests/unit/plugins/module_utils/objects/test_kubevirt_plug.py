@@ -77,6 +77,19 @@ def test_a_volume_is_off_when_neither_spec_nor_status_have_it() -> None:
     assert plug.unplugged("data")(None) == Ready()
 
 
+def test_what_a_machine_boots_from_is_known_by_order_or_by_place() -> None:
+    def boots(*disks: Object, interfaces: tuple[Object, ...] = ()) -> str | None:
+        devices = {"disks": list(disks), "interfaces": list(interfaces)}
+        return plug.boots_from({"spec": {"template": {"spec": {"domain": {"devices": devices}}}}})
+
+    root, data = {"name": "root", "disk": {}}, {"name": "data", "disk": {}}
+    assert boots(root, data) == "root"
+    assert boots(root, {**data, "bootOrder": 1}) == "data"
+    assert boots({**root, "bootOrder": 2}, interfaces=({"name": "lan", "bootOrder": 1},)) is None
+    assert boots({"name": "installer", "cdrom": {}, "bootOrder": 1}, {**root, "bootOrder": 2}) is None
+    assert boots() is None
+
+
 def test_a_claim_that_cannot_come_to_the_node_ends_the_wait() -> None:
     condition = {
         "type": "PodScheduled",
