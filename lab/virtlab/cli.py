@@ -238,6 +238,16 @@ def fault(state: State, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def node(state: State, arguments: argparse.Namespace) -> int:
+    match arguments.action:
+        case "list":
+            for name, power in ask(state, "GET", "nodes")["nodes"].items():
+                print(name, power)
+        case "crash" | "start":
+            ask(state, "POST", "nodes", {"name": arguments.name, "on": arguments.action == "start"}, timeout=120)
+    return 0
+
+
 def expire(state: State, arguments: argparse.Namespace) -> int:
     ask(state, "POST", "expire")
     return 0
@@ -312,6 +322,7 @@ def parser() -> argparse.ArgumentParser:
     loading.add_argument("--seed", metavar="N", type=int, default=1, help="the same seed makes the same machines (1)")
     command("expire", expire, "forget all history: watches and pages from before get 410")
     _add_faults(command("fault", fault, "make the lab misbehave by rule"), common)
+    _add_nodes(command("node", node, "cut the power of nodes, and switch them on again"), common)
     hosting = commands.add_parser(
         "host", help="KVM hosts without a cluster", description="KVM hosts without a cluster."
     )
@@ -324,6 +335,18 @@ def parser() -> argparse.ArgumentParser:
     serving.add_argument("--ready-fd", type=int, required=True)
     serving.add_argument("--installed", action="store_true")
     return top
+
+
+def _add_nodes(top: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    actions = top.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, text in (
+        ("list", "show the nodes and whether they are on"),
+        ("crash", "cut the power of a node: everything on it dies, and it says nothing more"),
+        ("start", "switch a node on again"),
+    ):
+        action = actions.add_parser(name, parents=[common], help=text, description=_sentence(text))
+        if name != "list":
+            action.add_argument("name", metavar="NAME", help="the node")
 
 
 def _add_faults(top: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from virtlab.faults import Faults
 from virtlab.fields import Fields
 from virtlab.guests.interface import Guests
 from virtlab.guests.played import PlayedGuests
+from virtlab.guests.power import Power, Switches
 from virtlab.operation import SYSTEM, User
 from virtlab.patches import copied
 from virtlab.patching import PatchRefusals
@@ -59,6 +60,7 @@ class Cluster:
         self.schemas = schemas
         self.clock = clock or Clock()
         self.guests: Guests = PlayedGuests(self.clock)
+        self.power: Power = Switches()
         self.random = random.Random(seed)
         self.faults = faults or Faults(self.random)
         self.fields = Fields(self)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import json
+import os
+import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from guests import Console
+from inside import ask_guest, domain_of, until
 from labs import Lab
 from playing import Ansible
 from virtlab.hosts.fleet import Hosts
+from virtlab.hosts.processes import Process
 
 libvirt = pytest.importorskip("libvirt", reason="libvirt-python is not installed")
 
@@ -23,21 +27,11 @@ Object = dict[str, Any]
 KUBEVIRT = "/apis/kubevirt.io/v1/namespaces/guests"
 ACTIONS = "/apis/subresources.kubevirt.io/v1/namespaces/guests/virtualmachineinstances"
 MERGE = "application/merge-patch+json"
-PATIENCE = 120.0  # seconds
 
 
 def get(lab: Lab, kind: str, name: str) -> Object:
     found: Object = json.loads(lab.ask("GET", f"{KUBEVIRT}/{kind}/{name}"))
     return found
-
-
-def until(seen: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
-    """What C(seen) returns once it is true."""
-    end = time.monotonic() + timeout
-    while not (value := seen()):
-        assert time.monotonic() < end, f"not within {timeout} s: {what}"
-        time.sleep(0.1)
-    return value
 
 
 def instance(lab: Lab, name: str) -> Object:
@@ -49,23 +43,11 @@ def console(lab: Lab, name: str) -> Console:
 
 
 def domain(lab: Lab, name: str) -> Any:
-    """The libvirt domain of an instance, on the node where the instance is."""
-    node = Hosts(lab.directory / "hosts")[instance(lab, name)["status"]["nodeName"]]
-    return libvirt.open(node.uri).lookupByName(f"guests_{name}")
+    return domain_of(lab, "guests", name)
 
 
 def in_guest(lab: Lab, name: str, command: str) -> str:
-    """Run a shell command in the guest by its agent."""
-    libvirt_qemu = pytest.importorskip("libvirt_qemu")
-    found = domain(lab, name)
-
-    def ask(execute: str, **arguments: Any) -> Any:
-        text = json.dumps({"execute": execute, "arguments": arguments})
-        return json.loads(libvirt_qemu.qemuAgentCommand(found, text, 20, 0))["return"]
-
-    begun = ask("guest-exec", path="/bin/sh", arg=["-c", command], **{"capture-output": True})
-    done = until(lambda: (state := ask("guest-exec-status", pid=begun["pid"]))["exited"] and state, command)
-    return base64.b64decode(done.get("out-data", "")).decode()
+    return ask_guest(domain(lab, name), command)
 
 
 def connected(lab: Lab, name: str) -> Object:
@@ -380,48 +362,104 @@ def test_a_guest_whose_process_dies_shows_it_and_is_started_again(one: Lab) -> N
     started_again(one, first)
 
 
-@pytest.fixture
-def own_lab(one: Lab) -> Iterator[Lab]:
-    """A lab that is nobody else's, as others would not like to be stopped."""
+@pytest.fixture(scope="module")
+def own_lab(declared: Lab) -> Iterator[Lab]:
+    """A lab that is nobody else's, as others would not like to lose a node or to be stopped, with that machine."""
+    declared_there = get(declared, "virtualmachines", "one")
+    spec = declared_there["spec"]["template"]["spec"]
+    template = {"spec": {key: spec[key] for key in ("domain", "networks", "volumes")}}
+    kinds = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": {"name": "one"}}
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "guests"}}
     with tempfile.TemporaryDirectory(prefix="own-") as directory:
         own = Lab(Path(directory) / "lab")
         own.command("start", "--installed", "--guests", "real", "--time-factor", "0", "--quiet")
+        own.ask("POST", "/api/v1/namespaces", space)
+        own.ask(
+            "POST", f"{KUBEVIRT}/virtualmachines", {**kinds, "spec": {"runStrategy": "Always", "template": template}}
+        )
         yield own
         own.command("stop")
 
 
-def test_stopping_leaves_no_process_and_what_ran_comes_back(own_lab: Lab, one: Lab) -> None:
-    own_lab.ask("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "guests"}})
-    declared = get(one, "virtualmachines", "one")
-    spec = declared["spec"]["template"]["spec"]
-    machine = {
-        "runStrategy": "Always",
-        "template": {"spec": {key: spec[key] for key in ("domain", "networks", "volumes")}},
+def runs(lab: Lab, *, off: str = "") -> bool:
+    """Does the machine C(one) run, on another node than C(off)?"""
+    try:
+        status = instance(lab, "one")["status"]
+    except OSError:  # not there yet, or between two
+        return False
+    return bool(status["phase"] == "Running" and status["nodeName"] != off)
+
+
+def test_the_guest_of_a_crashed_node_runs_elsewhere_once_that_is_out_of_service(own_lab: Lab) -> None:
+    until(lambda: runs(own_lab), "the machine runs")
+    node = instance(own_lab, "one")["status"]["nodeName"]
+    place = f"/api/v1/nodes/{node}"
+
+    def ready() -> str:
+        conditions = json.loads(own_lab.ask("GET", place))["status"]["conditions"]
+        return str(next(item["status"] for item in conditions if item["type"] == "Ready"))
+
+    own_lab.command("node", "crash", node)
+    until(lambda: ready() == "Unknown", "the node is not ready")
+    assert f"{node} off\n" in own_lab.command("node", "list")
+    assert instance(own_lab, "one")["status"]["nodeName"] == node
+    taints = json.loads(own_lab.ask("GET", place))["spec"]["taints"]
+    assert {"node.kubernetes.io/unreachable"} == {taint["key"] for taint in taints}
+    gone = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
+    own_lab.ask("PATCH", place, {"spec": {"taints": [*taints, gone]}}, MERGE)
+    until(lambda: runs(own_lab, off=node), "the machine runs elsewhere")
+    own_lab.command("node", "start", node)
+    until(lambda: ready() == "True", "the node is ready again")
+    own_lab.ask("PATCH", place, {"spec": {"taints": None}}, MERGE)
+    migration = {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachineInstanceMigration",
+        "metadata": {"name": "back"},
+        "spec": {"vmiName": "one", "addedNodeSelector": {"kubernetes.io/hostname": node}},
     }
-    kinds = {"apiVersion": declared["apiVersion"], "kind": declared["kind"], "metadata": {"name": "one"}}
-    own_lab.ask("POST", f"{KUBEVIRT}/virtualmachines", {**kinds, "spec": machine})
+    own_lab.ask("POST", f"{KUBEVIRT}/virtualmachineinstancemigrations", migration)
+    until(lambda: instance(own_lab, "one")["status"]["nodeName"] == node, "the guest moved back")
 
-    def runs() -> bool:
-        try:
-            return bool(instance(own_lab, "one")["status"]["phase"] == "Running")
-        except OSError:  # not there yet, or between two
-            return False
 
-    until(runs, "the machine runs")
-    place = str(own_lab.directory)
-    assert any(place in line and "qemu" in line for line in processes())
-    own_lab.command("stop")
-    assert [line for line in processes() if place in line] == []
-    assert place not in Path("/proc/self/mounts").read_text()
+def test_stopping_leaves_no_process_and_what_ran_comes_back(own_lab: Lab) -> None:
+    until(lambda: runs(own_lab), "the machine runs")
+    stop_and_look(own_lab)
     own_lab.command("start", "--quiet")
-    until(runs, "the machine is started again")
+    until(lambda: runs(own_lab), "the machine is started again")
 
 
-def processes() -> list[str]:
-    found = []
+def test_stopping_leaves_no_process_of_a_lab_that_was_killed(own_lab: Lab) -> None:
+    until(lambda: runs(own_lab), "the machine runs")
+    os.kill(json.loads(own_lab.command("status", "--json"))["pid"], signal.SIGKILL)
+    stop_and_look(own_lab)
+
+
+def stop_and_look(lab: Lab) -> None:
+    """Stop a lab with a guest that runs; nothing of it may be left."""
+    place = str(lab.directory)
+    found = {pid: line for pid, line in processes().items() if place in line}
+    assert any("qemu" in line for line in found.values())
+    hub = Process.read(lab.directory / "hosts" / "hub.json")
+    assert hub is not None
+    networks = {network(pid) for pid in (*found, hub.pid)} - {network(os.getpid()), ""}
+    lab.command("stop")
+    left = {pid: line for pid, line in processes().items() if place in line or network(pid) in networks}
+    assert left == {}
+    assert place not in Path("/proc/self/mounts").read_text()
+
+
+def processes() -> dict[int, str]:
+    """The command lines of all processes."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found.append(path.read_text(errors="replace"))
-        except OSError:
-            continue
+        with contextlib.suppress(OSError):
+            found[int(path.parent.name)] = path.read_text(errors="replace")
     return found
+
+
+def network(pid: int) -> str:
+    """Which network a process is in; empty where it has ended."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return ""

@@ -77,6 +77,8 @@ class Server:
         target = parse(request.method, request.path, request.query)
         if target.path.startswith(control.PREFIX):
             body = await request.read()
+            if control.switches(request.method, target.path):
+                return await control.switch(self.cluster, user, body)
             steered = control.answer(
                 self.cluster, self.requests, user, request.method, target.path, request.query, body
             )

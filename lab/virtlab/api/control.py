@@ -13,6 +13,8 @@ from virtlab.api.errors import page_not_found
 from virtlab.api.negotiation import JSON
 from virtlab.cluster import Cluster
 from virtlab.faults import FaultError
+from virtlab.guests.power import checked
+from virtlab.hosts.requirements import HostError
 from virtlab.operation import ADMIN, User
 from virtlab.resource import Object
 from virtlab.status import StatusError, bad_request
@@ -29,8 +31,7 @@ def answer(
     query: Mapping[str, str],
     body: bytes,
 ) -> web.Response:
-    if user.name != ADMIN.name:
-        raise StatusError(403, f'forbidden: User "{user.name}" cannot steer the lab', "Forbidden")
+    _require_admin(user)
     match method, path.removeprefix(PREFIX).strip("/"):
         case "GET", "status":
             return _json(status(cluster))
@@ -58,7 +59,40 @@ def answer(
         case "POST", "expire":
             cluster.store.expire()
             return _json({"resourceVersion": str(cluster.store.version)})
+        case "GET", "nodes":
+            return _json({"nodes": {name: "off" if cluster.power.down(name) else "on" for name in _nodes(cluster)}})
     return page_not_found()
+
+
+def switches(method: str, path: str) -> bool:
+    """Whether a request is one that C(switch) answers."""
+    return (method, path.removeprefix(PREFIX).strip("/")) == ("POST", "nodes")
+
+
+async def switch(cluster: Cluster, user: User, body: bytes) -> web.Response:
+    """Cut or restore the power of a node."""
+    _require_admin(user)
+    wanted = _object(body)
+    name, on = wanted.get("name"), wanted.get("on")
+    if not isinstance(name, str) or not isinstance(on, bool):
+        raise bad_request("name (of a node) and on (true or false) are needed")
+    if name not in _nodes(cluster):
+        raise bad_request(f"there is no node {name}; there are: {', '.join(_nodes(cluster))}")
+    try:
+        checked(cluster.power, name, on=on)
+        await (cluster.power.restore(name) if on else cluster.power.cut(name))
+    except HostError as error:
+        raise bad_request(str(error)) from None
+    return _json({"name": name, "on": on})
+
+
+def _nodes(cluster: Cluster) -> list[str]:
+    return [entry.object["metadata"]["name"] for entry in cluster.store.entries(("", "nodes"))]
+
+
+def _require_admin(user: User) -> None:
+    if user.name != ADMIN.name:
+        raise StatusError(403, f'forbidden: User "{user.name}" cannot steer the lab', "Forbidden")
 
 
 def status(cluster: Cluster) -> Object:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from zlib import crc32
 
 from virtlab.controllers.claim_users import claim_names
-from virtlab.controllers.conditions import condition, merged
-from virtlab.controllers.ownership import being_deleted
+from virtlab.controllers.conditions import condition, find_condition, merged, with_condition
+from virtlab.controllers.ownership import being_deleted, controller_of
 from virtlab.controllers.runtime import Controller, Key, Manager
 from virtlab.resource import Object
 from virtlab.store import Event
@@ -37,6 +37,16 @@ class Kubelet(Controller):
         self._mounting = manager.index(
             "pods", lambda pod: [f"{pod['metadata'].get('namespace')}/{name}" for name in claim_names(pod)]
         )
+        self._interrupted: set[str] = set()  # pods that ran when their node went down
+        self.cluster.power.follow(self._switched)
+
+    def _switched(self, node: str) -> None:
+        """A node went down, or came back and looks after its pods."""
+        for pod in [pod for pod in self.list("pods") if pod["spec"].get("nodeName") == node]:
+            if self.cluster.power.down(node):
+                self._interrupted.add(pod["metadata"]["uid"])
+            else:
+                self.manager.enqueue(self, (pod["metadata"]["namespace"], pod["metadata"]["name"]))
 
     def keys(self, event: Event) -> Iterable[Key]:
         metadata = event.object["metadata"]
@@ -50,8 +60,13 @@ class Kubelet(Controller):
         pod = self.find("pods", *key)
         if pod is None:
             return None
+        if self.cluster.power.down(pod["spec"].get("nodeName", "")):
+            return None
         if being_deleted(pod):
             return self._terminate(key, pod)
+        if pod["metadata"]["uid"] in self._interrupted:
+            self._interrupted.remove(pod["metadata"]["uid"])
+            pod = self._resumed(pod)
         if not pod["spec"].get("nodeName") or (pod.get("status") or {}).get("phase") != "Pending":
             return None
         if not self._volumes_bound(key[0], pod):
@@ -66,6 +81,31 @@ class Kubelet(Controller):
         self.forget(uid, "pull")
         self.write_status("pods", pod, self._running(pod))
         return None
+
+    def _resumed(self, pod: Object) -> Object:
+        """A pod that ran when its node went down: a launcher has failed, the containers of others are started again."""
+        status, stamp = dict(pod.get("status") or {}), self.cluster.clock.stamp()
+        if status.get("phase") != "Running":
+            return pod
+        failed = controller_of(pod, "VirtualMachineInstance") is not None
+        conditions = list(status.get("conditions") or ())
+        for kind in ("Ready", "ContainersReady"):
+            known = find_condition({"status": {"conditions": conditions}}, kind) or {
+                "type": kind,
+                "lastProbeTime": None,
+            }
+            known = {name: value for name, value in known.items() if name != "reason"}
+            wanted = {**known, "status": "False", "reason": "PodFailed"} if failed else {**known, "status": "True"}
+            conditions = with_condition(conditions, wanted, stamp)
+        status["conditions"] = conditions
+        if failed:
+            status["phase"] = "Failed"
+            ended = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
+            status["containerStatuses"] = [
+                {**item, "ready": False, "started": False, "state": {"terminated": ended}}
+                for item in status.get("containerStatuses") or ()
+            ]
+        return self.write_status("pods", pod, status)
 
     def _volumes_bound(self, namespace: str, pod: Object) -> bool:
         for name in claim_names(pod):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 
-from virtlab.controllers.conditions import condition, merged
+from virtlab.controllers.conditions import condition, find_condition, merged
+from virtlab.controllers.outages import GRACE, outage_taints, silent_conditions
 from virtlab.controllers.ownership import being_deleted
-from virtlab.controllers.runtime import Controller, Key
+from virtlab.controllers.runtime import Controller, Key, Manager
 from virtlab.resource import Object
 from virtlab.store import Event
 
@@ -100,11 +101,19 @@ def node_conditions() -> list[Object]:
     ]
 
 
+def _name(node: Object) -> str:
+    return str(node["metadata"]["name"])
+
+
 class NodeController(Controller):
-    """Keeps a node's status, virtualization labels and cordon taint."""
+    """Keeps a node's status, virtualization labels and the taints of one that is cordoned or silent."""
 
     manager_name = "kubelet"
     watches = ("nodes", KUBEVIRTS)
+
+    def __init__(self, manager: Manager) -> None:
+        super().__init__(manager)
+        self.cluster.power.follow(lambda node: manager.enqueue(self, ("", node)))
 
     def keys(self, event: Event) -> Iterable[Key]:
         if event.key == ("", "nodes"):
@@ -120,19 +129,34 @@ class NodeController(Controller):
             for kubevirt in self.list(KUBEVIRTS)
         )
         node = self._label(node, deployed)
-        node = self._taint(node)
+        down = self.cluster.power.down(key[1])
+        wait = self.remaining(node["metadata"]["uid"], "grace", GRACE) if down else 0.0
+        if not down:
+            self.forget(node["metadata"]["uid"], "grace")
+        silent = down and not wait
+        node = self._taint(node, silent=silent)
         status = dict(node.get("status") or {})
         if "capacity" not in status:
             status = {**node_status(node["metadata"]["name"]), **status}
         status["nodeInfo"] = {**status["nodeInfo"], "osImage": f"virtlab ({self.cluster.guests.node})"}
-        status["conditions"] = merged(
-            list(status.get("conditions") or ()), node_conditions(), self.cluster.clock.stamp()
-        )
+        wanted = silent_conditions() if silent else node_conditions()
+        if not wait:
+            before = list(status.get("conditions") or ())
+            status["conditions"] = merged(before, wanted, self.cluster.clock.stamp())
         for field in ("capacity", "allocatable"):
             plain = {name: value for name, value in (status.get(field) or {}).items() if name not in DEVICES}
             status[field] = {**plain, **DEVICES} if deployed else plain
+        self._tell(node, silent=silent)
         self.write_status("nodes", node, status)
-        return None
+        return wait or None
+
+    def _tell(self, node: Object, *, silent: bool) -> None:
+        """An event where a node falls silent, and where it is heard of again."""
+        was = (find_condition(node, "Ready") or {}).get("status")
+        if was not in ("True", "Unknown") or silent is (was == "Unknown"):
+            return
+        reason, component = ("NodeNotReady", "node-controller") if silent else ("NodeReady", "kubelet")
+        self.event(node, reason, f"Node {_name(node)} status is now: {reason}", component=component)
 
     def _label(self, node: Object, deployed: bool) -> Object:
         labels = dict(node["metadata"].get("labels") or {})
@@ -144,9 +168,10 @@ class NodeController(Controller):
             return node
         return self.update("nodes", {**node, "metadata": {**node["metadata"], "labels": wanted}})
 
-    def _taint(self, node: Object) -> Object:
+    def _taint(self, node: Object, *, silent: bool) -> Object:
         spec = node.get("spec") or {}
         taints = [taint for taint in spec.get("taints") or () if taint["key"] != UNSCHEDULABLE["key"]]
+        taints = outage_taints(taints, silent=silent, stamp=self.cluster.clock.stamp())
         if spec.get("unschedulable"):
             taints.append(dict(UNSCHEDULABLE))
         if taints == list(spec.get("taints") or ()):

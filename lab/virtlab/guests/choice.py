@@ -63,7 +63,7 @@ class Running:
         self.nodes.start(names, guests.happened)
         running = cluster.store.entries(("kubevirt.io", "virtualmachineinstances"), None)
         guests.adopt(entry.object for entry in running)
-        cluster.guests = guests
+        cluster.guests, cluster.power = guests, guests.power
         if cluster.volumes is not None:
             cluster.volumes.quiescer = RealQuiescer(guests)
         backends.register(cluster, RealStreams(guests))

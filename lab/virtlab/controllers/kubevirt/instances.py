@@ -28,6 +28,7 @@ from virtlab.controllers.kubevirt.names import (
     VMI_FINALIZERS,
     VMIS,
 )
+from virtlab.controllers.kubevirt.silent_nodes import on_node
 from virtlab.controllers.kubevirt.volumes import claims, phase
 from virtlab.controllers.ownership import being_deleted, controller_of, owner_uids
 from virtlab.controllers.runtime import Controller, Key, Manager
@@ -37,6 +38,7 @@ from virtlab.store import Event
 
 NOT_RUNNING = ("GuestNotRunning", "Guest VM is not reported as running")
 NO_POD = ("PodNotExists", "virt-launcher pod has not yet been scheduled")
+CRASHED = Ending("Failed", "The VirtualMachineInstance crashed.")
 TERMINATING = ("PodTerminating", "virt-launcher pod is terminating")
 
 
@@ -65,10 +67,16 @@ class InstanceController(Controller):
         self._guests = self.cluster.guests
         self._guests.follow(lambda namespace, name: manager.enqueue(self, (namespace, name)))
         self._pods = manager.index("pods", owner_uids)
+        self._by_node = manager.index(VMIS, on_node)
+        self.cluster.power.follow(self._switched)
         self._by_claim = manager.index(
             VMIS,
             lambda vmi: [f"{vmi['metadata']['namespace']}/{name}" for name in claims(vmi["spec"].get("volumes") or ())],
         )
+
+    def _switched(self, node: str) -> None:
+        for key in self._by_node.keys(node):
+            self.manager.enqueue(self, key)
 
     def keys(self, event: Event) -> Iterable[Key]:
         metadata = event.object["metadata"]
@@ -87,6 +95,9 @@ class InstanceController(Controller):
         now = phase(vmi)
         if now in FINAL:
             return self._clean_up(vmi, pods)
+        if now in ("Scheduled", "Running") and self._silent(vmi):
+            self._unheard(vmi, self.active_pod(vmi, pods))
+            return None
         if being_deleted(vmi):
             return self._shut_down(vmi, pods)
         if now == "":
@@ -121,6 +132,23 @@ class InstanceController(Controller):
 
     def _write(self, vmi: Object, status: Object) -> Object:
         return self.write_status(VMIS, vmi, status)
+
+    def _silent(self, vmi: Object) -> bool:
+        node = (vmi.get("status") or {}).get("nodeName", "")
+        return self.cluster.power.down(node) or self.find("nodes", None, node) is None
+
+    def _unheard(self, vmi: Object, pod: Object | None) -> None:
+        """Nobody speaks for the guest; whether the instance is ready is what is said of its pod."""
+        status, stamp = dict(vmi["status"]), self.cluster.clock.stamp()
+        conditions = list(status.get("conditions") or ())
+        ready = find_condition(pod, "Ready")
+        if pod is None or ready is None:
+            conditions = not_ready(conditions, NO_POD, stamp)
+        elif being_deleted(pod):
+            conditions = not_ready(conditions, TERMINATING, stamp)
+        elif ready["status"] != (find_condition(vmi, "Ready") or {}).get("status"):
+            conditions = with_condition(conditions, ready, stamp)
+        self._write(vmi, {**status, "conditions": conditions})
 
     # Starting
 
@@ -246,7 +274,7 @@ class InstanceController(Controller):
 
     def _running(self, vmi: Object, pod: Object) -> float | None:
         """Follow the guest: its end, its agent, whether it stands still, what was plugged or unplugged."""
-        ending = self._guests.ended(vmi)
+        ending = CRASHED if phase(pod) in FINAL else self._guests.ended(vmi)
         if ending is not None:
             return self._ended_itself(vmi, ending)
         self._guests.adjust(vmi)

@@ -210,6 +210,11 @@ class MigrationController(Controller):
 
     def _transfer(self, migration: Object, vmi: Object, target: Object, state: Object) -> float | None:
         """Copy the guest to the target's node."""
+        places = (vmi["status"].get("nodeName", ""), target["spec"]["nodeName"])
+        lost = next((node for node in places if self.cluster.power.down(node)), None)
+        if lost is not None and self.cluster.guests.simulated:
+            self._fail(migration, vmi, "source node reported migration failed", reason=f"node {lost} does not answer")
+            return None
         moved = self.cluster.guests.migrate(vmi, move_of(migration, vmi, target["spec"]["nodeName"], state))
         if moved.step.problem:
             self._fail(migration, vmi, "source node reported migration failed", reason=moved.step.problem)

@@ -32,6 +32,7 @@ from virtlab.guests.real import agent, moving, plugging, sizing
 from virtlab.guests.real.files import NoGuest
 from virtlab.guests.real.guest import Guest, Transfer
 from virtlab.guests.real.nodes import Node, Nodes
+from virtlab.guests.real.power import RealPower
 from virtlab.guests.real.workshop import Workshop
 from virtlab.resource import Object
 
@@ -70,6 +71,7 @@ class RealGuests:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="guests")
         self._guests: dict[str, Guest] = {}
         self._followers: list[Callable[[str, str], None]] = []
+        self.power = RealPower(nodes, self.work)
 
     def happened(self, node: str, uid: str, what: str, event: int, detail: int) -> None:
         """Something happened to a domain; called in libvirt's thread."""
@@ -503,6 +505,8 @@ class RealGuests:
                 continue
             there = [guest for guest in there if guest.uid not in active]
             break
+        else:
+            self.power.lost(node.name)
         for guest in there:
             guest.ending = guest.ending or CRASHED
             self._changed(guest)

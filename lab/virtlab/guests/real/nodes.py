@@ -15,6 +15,7 @@ import libvirt
 from virtlab.controllers.kubelet import POD_NETWORK
 from virtlab.hosts.fleet import Hosts
 from virtlab.hosts.host import Host
+from virtlab.hosts.requirements import HostError
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class Nodes:
     def __init__(self, directory: Path, shared: Iterable[Path]) -> None:
         self.hosts = Hosts(directory, tuple(shared))
         self.all: dict[str, Node] = {}
-        self._segments: set[str] = set()
+        self._segments: dict[str, str] = {}  # and the networks' gateways
         self._lock = threading.Lock()
 
     def start(self, names: Iterable[str], happened: Happened) -> None:
@@ -135,7 +136,18 @@ class Nodes:
                 if init is not None:
                     hub.join(segment, node.host.identity.index, init, gateway)
             hub.serve_addresses(segment, network, self._addresses(segment))
-            self._segments.add(segment)
+            self._segments[segment] = gateway
+
+    def rejoin(self, name: str) -> None:
+        """A node was switched on again: connect with it, and join it to the Ethernets. Raises HostError."""
+        node = self.all[name]
+        node.connect()
+        with self._lock:
+            for segment, gateway in self._segments.items():
+                init = node.host.init
+                if init is None:
+                    raise HostError(f"node {name} went off again")
+                self.hosts.hub.join(segment, node.host.identity.index, init, gateway)
 
     def reserve(self, segment: str, mac: str, address: str, name: str) -> None:
         """The guest with this MAC gets this address; the server reads what is put here by itself."""
