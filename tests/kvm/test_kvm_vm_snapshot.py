@@ -169,15 +169,22 @@ def test_all_layers_become_one_file_while_the_guest_counts_on(snapped: Snapped, 
     snapped.console.wait_for_ticks()
 
 
-def test_the_layer_of_a_disk_that_was_detached_since_is_kept(snapped: Snapped, other_layers: Layers) -> None:
+@pytest.mark.parametrize(("runs", "state"), [(True, "merged"), (True, "absent"), (False, "merged")])
+def test_the_layer_of_a_disk_that_was_detached_since_is_kept(
+    snapped: Snapped, other_layers: Layers, runs: bool, state: str
+) -> None:
     second = snapped.host.images / "detached.qcow2"
     make_disk(second)
     snapped.domain.attachDeviceFlags(disk_xml(IMAGES / second.name, "vdb"), 3)
     snapped.call(name="layer", external=True)
+    write_word(snapped.domain, f"detach{int(runs)}{state[0]}")
     call("kvm_vm", uri=snapped.host.uri, name=NAME, disks=[{"name": "vdb", "state": "absent"}])
+    if not runs:
+        snapped.domain.destroy()
     told: list[str] = []
-    result = snapped.call(state="merged", told=told)
+    result = snapped.call(state=state, name="layer", told=told)
     assert result["deleted"] == ["layer"] and snapped.names == []
+    assert word_in(snapped.disk) == f"detach{int(runs)}{state[0]}" and snapped.disk.name == f"{NAME}.qcow2"
     assert other_layers(snapped.host) == [f"{NAME}-vdb.layer.qcow2"]
     assert f"{NAME}-vdb.layer.qcow2 is kept" in " ".join(told)
     for path in (snapped.host.images / f"{NAME}-vdb.layer.qcow2", second):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -281,11 +281,34 @@ class SnapshotTask:
         if self.task.check_mode:
             return
         self.task.progress(f"{self.view.name}: snapshot {item.name} is deleted")
+        self._leave_out_detached(item)
         with asking(f"delete the snapshot {item.name} of {self.view.name}"):
             self.domain.snapshotLookupByName(item.name).delete(0)
         if item.memory_file:
             with suppress(KvmError):
                 delete_file(self.host, item.memory_file)
+
+    def _leave_out_detached(self, item: SnapshotView) -> None:
+        """Have libvirt forget the layers of disks that the machine has no more; it would merge none for them."""
+        detached = {target: path for target, path in item.files.items() if self.view.disk(target) is None}
+        if not detached:
+            return
+        with asking(f"leave disks that {self.view.name} has no more out of the snapshot {item.name}"):
+            found = self.domain.snapshotLookupByName(item.name)
+            document = parse(found.getXMLDesc(libvirt.VIR_DOMAIN_SNAPSHOT_XML_SECURE))
+            for disk in document.findall("disks/disk"):
+                if disk.get("name") in detached:
+                    disk.set("snapshot", "no")
+                    for child in list(disk):
+                        disk.remove(child)
+            flags = libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE
+            flags |= libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_CURRENT if item.current else 0
+            self.domain.snapshotCreateXML(written(document), flags)
+        self._warn_kept(detached.values())
+
+    def _warn_kept(self, paths: Iterable[str]) -> None:
+        for path in sorted(paths):
+            self.task.warn(f"{path} is kept: {self.view.name} has the disk no more, and its layer was not merged.")
 
     def _refuse_undeletable(self, item: SnapshotView, among: Sequence[SnapshotView]) -> None:
         newer = [one.name for one in below(item.name, among)]
@@ -355,8 +378,7 @@ class SnapshotTask:
         here = {layer.disk.target for layer in found}
         files = [path for item in merging for target, path in item.files.items() if target in here]
         files += [item.memory_file for item in merging if item.memory_file]
-        for path in sorted(path for item in merging for target, path in item.files.items() if target not in here):
-            self.task.warn(f"{path} is kept: {self.view.name} has the disk no more, and its layer was not merged.")
+        self._warn_kept(path for item in merging for target, path in item.files.items() if target not in here)
         note(self.domain, "merge", {"files": files, "snapshots": [item.name for item in merging]})
         for disk, base in doing:
             merge(self.host, self.domain, disk, base, lambda text: self.task.progress(f"{self.view.name}: {text}"))

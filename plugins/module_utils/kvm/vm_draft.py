@@ -30,7 +30,7 @@ from .vm_fleet import Fleet
 from .vm_options import ALWAYS, ONCE, RERUN_ON_FAILURE, Declaration
 from .vm_seed import DISK as SEED_DISK
 from .vm_seed import Seed, plan_seed
-from .vm_volumes import Making, Volumes, plan_volumes
+from .vm_volumes import Making, Volumes, plan_volumes, readable
 from .xml import differences, ensure, written
 
 
@@ -44,6 +44,7 @@ class Draft:
     makings: list[Making] = field(default_factory=list)
     seed: Seed | None = None
     notes: list[str] = field(default_factory=list)
+    growth: dict[str, int] = field(default_factory=dict)
 
     @property
     def is_new(self) -> bool:
@@ -90,7 +91,17 @@ def draft(
     if desired.find("memory") is None:
         raise Refused("memory: is missing; a new machine needs it, e.g. 2Gi")
     check_boot_order(desired)
+    if before is None or view(before).memory != view(desired).memory:
+        made.notes += memory_notes(fleet, desired)
     return made
+
+
+def memory_notes(fleet: Fleet, domain: Element) -> list[str]:
+    """That a machine has more memory than its host, where it has. It may start all the same, and not use it all."""
+    asked, has = view(domain).memory, fleet.memory
+    if asked <= has:
+        return []
+    return [f"memory: {readable(asked)} is more than the {readable(has)} that the host has"]
 
 
 def _completed(declaration: Declaration, platform: Platform) -> Declaration:
@@ -175,6 +186,7 @@ def _volumes(fleet: Fleet, made: Draft) -> Volumes:
     volumes = plan_volumes(fleet, declaration.name, new, unfinished)
     made.makings = volumes.makings
     made.notes += volumes.notes
+    made.growth = volumes.growth
     return volumes
 
 
@@ -292,9 +304,10 @@ def with_making(desired: Element, makings: Sequence[Making]) -> Element:
 
 def sizes(made: Draft, domain: libvirt.virDomain | None) -> dict[str, tuple[str, int]]:
     """Disks that are declared larger: target and new size in bytes, by name. Raises Refused for smaller ones."""
+    then = view(made.desired)
+    found = {name: (new.target, size) for name, size in made.growth.items() if (new := then.disk(name)) is not None}
     if made.before is None or domain is None:
-        return {}
-    found: dict[str, tuple[str, int]] = {}
+        return found
     problems = Problems()
     known = view(made.before)
     making = {item.disk.name for item in made.makings}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -60,6 +61,7 @@ class Fleet:
         self._claimed: dict[str, str] = {}
         self._targets: dict[str, str | None] = {}
         self._uses: list[Use] | None = None
+        self._memory: int | None = None
         self._overlays: list[Overlay] | None = None
 
     def platform(self, architecture: str | None, machine: str | None, type_: str | None) -> Platform:
@@ -190,6 +192,26 @@ class Fleet:
             if name not in self._pools:
                 self._pools[name] = self._read_pool(name, label)
             return self._pools[name]
+
+    def pool_of(self, directory: str) -> Pool | None:
+        """A pool that runs and has the files of a directory."""
+        with asking("list the pools"):
+            pools = self.host.connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)
+        for pool in pools:
+            with suppress(libvirt.libvirtError, Refused):
+                found = self.pool(pool.name(), "")
+                if found.makes_files and posixpath.normpath(found.target) == directory:
+                    return found
+        return None
+
+    @property
+    def memory(self) -> int:
+        """The bytes of memory that the host has."""
+        with self._lock:
+            if self._memory is None:
+                with asking(f"ask {self.host.uri} for its memory"):
+                    self._memory = int(self.host.connection.getInfo()[1]) << 20
+            return self._memory
 
     def _read_pool(self, name: str, label: str) -> Pool:
         found = self.host.pool(name)

@@ -20,7 +20,7 @@ from .errors import KvmError, asking
 from .kept import kept
 from .library import libvirt
 from .view import DiskView, view
-from .vm_draft import Draft, check_whole, draft, sizes, with_making
+from .vm_draft import Draft, check_whole, draft, memory_notes, sizes, with_making
 from .vm_facts import described
 from .vm_fleet import Fleet, document, volume_at
 from .vm_live import GUEST_TIME, apply_live, live_xml
@@ -375,6 +375,7 @@ def _change_power(fleet: Fleet, domain: libvirt.virDomain, plan: _Plan, policy: 
             start(domain)
         except KvmError as error:
             what = "It is defined, with its disks." if plan.draft.is_new else "Its definition was written."
+            what = " ".join([*(f"{_capital(note)}." for note in memory_notes(fleet, plan.draft.desired)), what])
             error.add(what, **_public(result))
             raise
     if plan.power == "stop" and policy.waiting.timeout is None:

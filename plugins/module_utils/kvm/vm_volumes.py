@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import SubElement
@@ -16,7 +17,7 @@ from .domain_new import memory_bytes
 from .errors import KvmError, asking
 from .library import libvirt
 from .naming import file_part
-from .vm_fleet import LOCAL_POOLS, Fleet, Pool
+from .vm_fleet import LOCAL_POOLS, Fleet, Pool, volume_at
 from .vm_image import check_url, fill_from_url
 from .xml import make, parse, written
 
@@ -46,12 +47,16 @@ class Making:
 
 @dataclass
 class Volumes:
-    """Where the disks of a machine are that it does not have yet, and what is made for them."""
+    """Where the disks of a machine are that it does not have yet, and what is made for them.
+
+    C(growth) are the sizes, in bytes, of disks whose images are there and smaller.
+    """
 
     places: dict[str, Place] = field(default_factory=dict)
     makings: list[Making] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     adopted: dict[str, str] = field(default_factory=dict)
+    growth: dict[str, int] = field(default_factory=dict)
 
 
 def plan_volumes(fleet: Fleet, machine: str, disks: Sequence[Disk], unfinished: Mapping[str, str]) -> Volumes:
@@ -77,12 +82,14 @@ def _plan(fleet: Fleet, machine: str, disk: Disk, plan: Volumes, unfinished: Map
         plan.places[disk.name] = _existing(fleet, machine, disk)
     elif disk.source.option == "path":
         plan.places[disk.name] = _path(fleet, machine, disk)
+        if disk.size is not None:
+            _plan_file(fleet, machine, disk, plan, unfinished)
     else:
         making = _making(fleet, machine, disk)
         plan.places[disk.name] = _place(making.pool, making.name, making.format)
         found = fleet.host.volume(making.pool.pool, making.name)
         if found is not None and unfinished.get(disk.name) != making.key:
-            plan.places[disk.name] = _adopt(fleet, machine, making, found)
+            plan.places[disk.name] = _adopt(fleet, machine, making, found, plan)
             plan.adopted[disk.name] = making.key
             plan.notes.append(f"{label}: the volume {making.key} was there and is used with what is on it")
             return
@@ -142,27 +149,51 @@ def _check_fits(making: Making, capacity: int, image: str) -> None:
     if making.size is not None and making.size < capacity:
         raise Refused(
             f"{making.label}: size: {making.disk.size} is smaller than the image {image}, which has"
-            f" {_readable(capacity)}; give at least that"
+            f" {readable(capacity)}; give at least that"
         )
 
 
-def _readable(size: int) -> str:
+def readable(size: int) -> str:
+    """A number of bytes, for a message."""
     for unit, factor in (("Gi", 1024**3), ("Mi", 1024**2), ("Ki", 1024)):
         if size >= factor:
             return f"{-(-size * 10 // factor) / 10:g}{unit}"
     return str(size)
 
 
-def _adopt(fleet: Fleet, machine: str, making: Making, volume: libvirt.virStorageVol) -> Place:
+def _plan_file(fleet: Fleet, machine: str, disk: Disk, plan: Volumes, unfinished: Mapping[str, str]) -> None:
+    """A path with a size: the file is made where it is not there, as a volume of the pool that has its directory."""
+    label, (directory, name) = f"disk {disk.name}", posixpath.split(posixpath.normpath(disk.origin["path"]))
+    place, size = plan.places[disk.name], memory_bytes(disk.size or "0")
+    if disk.device == "cdrom" or place.type != "file" or disk.readonly:
+        raise Refused(f"{label}: size: is for a file that guests write to; leave size out")
+    found = volume_at(fleet.host.connection, disk.origin["path"])
+    pool = fleet.pool_of(directory)
+    if pool is None:
+        raise Refused(
+            f"{label}: size: no storage pool that runs has the directory {directory}, so that a file could be made or"
+            " grow there; declare one with virtstack.core.kvm_pool, or leave size out where the file is there"
+        )
+    making = Making(disk, pool, name, place.format, size)
+    if found is not None and unfinished.get(disk.name) != making.key:
+        plan.places[disk.name] = _adopt(fleet, machine, making, found, plan)
+    else:
+        plan.places[disk.name] = _place(pool, name, place.format)
+        plan.makings.append(making)
+
+
+def _adopt(fleet: Fleet, machine: str, making: Making, volume: libvirt.virStorageVol, plan: Volumes) -> Place:
     with asking(f"read volume {making.key}"):
         path, document, capacity = volume.path(), parse(volume.XMLDesc(0)), int(volume.info()[1])
     if not making.disk.shareable:
         fleet.check_free(path, making.pool.name, making.name, machine, making.label)
     if making.size is not None and making.size < capacity:
         raise Refused(
-            f"{making.label}: size: the volume {making.key} is there and has {_readable(capacity)}, more than"
+            f"{making.label}: size: the volume {making.key} is there and has {readable(capacity)}, more than"
             f" {making.disk.size}; disks do not shrink"
         )
+    if making.size is not None and making.size > capacity:
+        plan.growth[making.disk.name] = making.size
     format_ = document.find("target/format")
     return _place(making.pool, making.name, (format_.get("type") if format_ is not None else None) or "raw")
 
@@ -229,7 +260,7 @@ def make_volumes(fleet: Fleet, makings: Sequence[Making], progress: Callable[[st
         if left is not None:
             with asking(f"delete the unfinished volume {making.key}"):
                 left.delete(0)
-        option = making.disk.source.option if making.disk.source else "blank"
+        option = making.disk.source.option if making.disk.source else "path"
         try:
             _MAKERS[option](fleet, making, progress)
         except BaseException:
@@ -301,6 +332,7 @@ def _download(fleet: Fleet, making: Making, progress: Callable[[str], None]) -> 
 
 _MAKERS: dict[str, Callable[[Fleet, Making, Callable[[str], None]], None]] = {
     "blank": _blank,
+    "path": _blank,
     "boot_source": _copy,
     "http": _download,
 }

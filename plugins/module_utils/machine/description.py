@@ -86,7 +86,7 @@ def read_machine(options: Mapping[str, Any], other_side: Mapping[str, str], here
     cpu = problems.take(lambda: read_cpu(options.get("cpu")))
     memory = problems.take(lambda: read_memory(options))
     firmware = problems.take(lambda: read_firmware(options.get("firmware")))
-    disks = problems.take(lambda: read_disks(options.get("disks")))
+    disks = problems.take(lambda: read_disks(options.get("disks"), other_side))
     interfaces = problems.take(lambda: read_interfaces(options.get("interfaces")))
     seed = problems.take(lambda: read_cloud_init(options.get("cloud_init"), options.get("ssh_keys")))
     hostname = options.get("hostname")

@@ -71,7 +71,7 @@ SOURCES = {
         Source("secret", fields=("name",), required=("name",)),
         Source("service_account", fields=("name",), required=("name",)),
         Source("volume", fields=("pool", "name"), required=("pool", "name")),
-        Source("path", fields=("path",), required=("path",)),
+        Source("path", size="optional", fields=("path",), required=("path",)),
     )
 }
 
@@ -106,19 +106,24 @@ class Disk:
     format: str | None = None
 
 
-def read_disks(options: Sequence[Mapping[str, Any]] | None) -> tuple[Disk, ...] | None:
-    """The disks that C(disks:) lists, None when the list is not declared. Refuses two of one name."""
+def read_disks(
+    options: Sequence[Mapping[str, Any]] | None, other_side: Collection[str] = ()
+) -> tuple[Disk, ...] | None:
+    """The disks that C(disks:) lists, None when the list is not declared. Refuses two of one name.
+
+    C(other_side) has the options that only another kind of host knows (C(disks.pvc)); no message proposes them.
+    """
     if options is None:
         return None
     problems = Problems()
-    disks = [problems.take(lambda item=item: read_disk(item)) for item in options]  # type: ignore[misc]
+    disks = [problems.take(lambda item=item: read_disk(item, other_side)) for item in options]  # type: ignore[misc]
     for name in names.repeated([item["name"] for item in options]):
         problems.add(f'disks: two disks are named "{name}"; give each a name of its own')
     problems.refuse()
     return tuple(disk for disk in disks if disk)
 
 
-def read_disk(options: Mapping[str, Any]) -> Disk:
+def read_disk(options: Mapping[str, Any], other_side: Collection[str] = ()) -> Disk:
     """One disk. Refuses several sources, a size that is none, and volume options where no volume is made."""
     label = f"disk {options['name']}"
     problems = Problems()
@@ -128,12 +133,12 @@ def read_disk(options: Mapping[str, Any]) -> Disk:
         raise Refused(f"{label}: {' and '.join(given)} are {len(given)} sources; a disk has one")
     source = SOURCES[given[0]] if given else None
     absent = options.get("state") == "absent"
-    origin = problems.take(lambda: _origin(source, options, label)) if source else {}
+    origin = problems.take(lambda: _origin(source, options, label, other_side)) if source else {}
     size = None
     if options.get("size") is not None:
         size = problems.take(lambda: quantity.size(options["size"], f"{label}: size"))
     if not absent:
-        _check_volume(problems, label, source, options)
+        _check_volume(problems, label, source, options, other_side)
     order = options.get("boot_order")
     if order is not None and order < 1:
         problems.add(f"{label}: boot_order: {order} is less than 1")
@@ -171,19 +176,20 @@ _ATTRIBUTES = (
 )
 
 
-def _origin(source: Source, options: Mapping[str, Any], label: str) -> dict[str, str]:
+def _origin(source: Source, options: Mapping[str, Any], label: str, other_side: Collection[str]) -> dict[str, str]:
     """What a source refers to, as a dictionary: a plain text stands for the source's first field."""
     value = options[source.option]
     if not source.fields:
         return {}
     option = f"{label}: {source.option}"
+    takes = ", ".join(key for key in source.fields if f"disks.{source.option}.{key}" not in other_side)
     if isinstance(value, str):
         value = {source.fields[0]: value}
     if not isinstance(value, Mapping):
-        raise Refused(f"{option}: must be a text or a dictionary of {', '.join(source.fields)}")
+        raise Refused(f"{option}: must be a text or a dictionary of {takes}")
     unknown = sorted(set(value) - set(source.fields))
     if unknown:
-        raise Refused(f"{option}: has no key {', '.join(unknown)}; it takes {', '.join(source.fields)}")
+        raise Refused(f"{option}: has no key {', '.join(unknown)}; it takes {takes}")
     origin = {key: str(text) for key, text in value.items() if text not in (None, "")}
     missing = [key for key in source.required if key not in origin]
     if missing:
@@ -208,10 +214,17 @@ def _is_url(text: str, schemes: Collection[str]) -> bool:
     return bool(separator) and scheme.lower() in schemes and rest.strip("/") != "" and " " not in text
 
 
-def _check_volume(problems: Problems, label: str, source: Source | None, options: Mapping[str, Any]) -> None:
+def _check_volume(
+    problems: Problems,
+    label: str,
+    source: Source | None,
+    options: Mapping[str, Any],
+    other_side: Collection[str],
+) -> None:
     if source is None:
         if options.get("size") is not None or any(options.get(name) for name in VOLUME_OPTIONS):
-            problems.add(f"{label}: has no source; add one of {', '.join(SOURCES)}")
+            choices = ", ".join(option for option in SOURCES if f"disks.{option}" not in other_side)
+            problems.add(f"{label}: has no source; add one of {choices}")
         return
     if source.size == "required" and options.get("size") is None:
         problems.add(f"{label}: {source.option} needs a size, e.g. 30Gi")

@@ -1,0 +1,98 @@
+"""Disks that are files of a path, sizes of images that are there already, and more memory than a host has."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from modules import call, refusal
+from stage import opened, remove_machines
+from virtlab.hosts.host import Host
+
+pytest.importorskip("libvirt", reason="libvirt-python is not installed")
+
+NAME = "filed"
+MEBIBYTE = 1024**2
+
+
+@pytest.fixture
+def host(staged: Host) -> Iterator[Host]:
+    yield staged
+    remove_machines(staged, NAME)
+
+
+@pytest.fixture
+def pool(host: Host) -> Path:
+    with opened(host) as connection:
+        xml = connection.storagePoolLookupByName("default").XMLDesc()
+    return Path(xml.split("<path>")[1].split("</path>")[0])
+
+
+def machine(host: Host, disk: dict[str, Any], **options: Any) -> dict[str, Any]:
+    wanted = {"uri": host.uri, "name": NAME, "memory": "64Mi", "interfaces": [], "run_strategy": "Halted"}
+    return {**wanted, "disks": [{"name": "data", **disk}], **options}
+
+
+def info(path: Path) -> dict[str, Any]:
+    import json
+
+    done = subprocess.run(["qemu-img", "info", "-U", "--output=json", path], capture_output=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize(("suffix", "format_"), [("qcow2", "qcow2"), ("img", "raw")])
+def test_a_file_that_is_not_there_is_made_and_grows(host: Host, pool: Path, suffix: str, format_: str) -> None:
+    path = pool / f"{NAME}.{suffix}"
+    wanted = machine(host, {"path": str(path), "size": "8Mi"})
+    assert call("kvm_vm", check_mode=True, **wanted)["changed"] and not path.exists()
+    assert call("kvm_vm", **wanted)["action"] == "created"
+    assert (info(path)["format"], info(path)["virtual-size"]) == (format_, 8 * MEBIBYTE)
+    assert not call("kvm_vm", **wanted)["changed"]
+    larger = machine(host, {"path": str(path), "size": "16Mi"})
+    assert call("kvm_vm", **larger)["expanded"] == {"data": 16 * MEBIBYTE}
+    assert info(path)["virtual-size"] == 16 * MEBIBYTE and not call("kvm_vm", **larger)["changed"]
+    assert "disks do not shrink" in refusal("kvm_vm", **wanted).message
+    gone = call("kvm_vm", uri=host.uri, name=NAME, state="absent", delete_disks=True)
+    assert gone["disks_deleted"] == [str(path)] and not path.exists()
+
+
+def test_a_file_that_is_there_is_used_and_not_the_machines_to_delete(host: Host, pool: Path) -> None:
+    path = pool / f"{NAME}.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "8M"], check=True)
+    subprocess.run(["qemu-io", "-c", "write -P 7 0 1M", path], check=True, capture_output=True)
+    wanted = machine(host, {"path": str(path), "size": "16Mi"})
+    made = call("kvm_vm", **wanted)
+    assert made["expanded"] == {"data": 16 * MEBIBYTE} and info(path)["virtual-size"] == 16 * MEBIBYTE
+    assert not call("kvm_vm", **wanted)["changed"]
+    read = subprocess.run(["qemu-io", "-c", "read -P 7 0 1M", path], capture_output=True, text=True, check=True)
+    assert "failed" not in read.stdout
+    gone = call("kvm_vm", uri=host.uri, name=NAME, state="absent", delete_disks=True)
+    assert gone["disks_kept"] == [str(path)] and path.exists()
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_volume_that_is_used_again_has_its_size_after_the_first_run(host: Host, pool: Path, runs: bool) -> None:
+    volume = {"uri": host.uri, "pool": "default", "name": f"{NAME}-data"}
+    call("kvm_volume", **volume, capacity="8Mi", format="qcow2")
+    wanted = machine(host, {"blank": True, "size": "16Mi"}, run_strategy="Always" if runs else "Halted")
+    if runs:
+        call("kvm_vm", **{**wanted, "disks": []})
+    assert call("kvm_vm", **wanted)["expanded"] == {"data": 16 * MEBIBYTE}
+    assert info(pool / f"{NAME}-data")["virtual-size"] == 16 * MEBIBYTE
+    assert not call("kvm_vm", **wanted)["changed"]
+
+
+def test_more_memory_than_the_host_has_is_told(host: Host) -> None:
+    told: list[str] = []
+    wanted = machine(host, {"blank": True, "size": "8Mi"}, memory="64Ti")
+    call("kvm_vm", check_mode=True, told=told, **wanted)
+    call("kvm_vm", told=told, **wanted)
+    assert [line.startswith("memory: 65536Gi is more than the ") for line in told] == [True, True]
+    told.clear()
+    assert not call("kvm_vm", told=told, **wanted)["changed"] and told == []
+    message = refusal("kvm_vm", **{**wanted, "run_strategy": "Always"}).message
+    assert "Memory: 65536Gi is more than the" in message and "Its definition was written" in message
