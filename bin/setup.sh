@@ -6,6 +6,9 @@ repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 work=${VIRTSTACK_WORK:-${XDG_CACHE_HOME:-$HOME/.cache}/virtstack-core/$(printf %s "$repository" | cksum | cut -d' ' -f1)}
 collections=$work/collections
 
+# What bash waits for may take no notice of Ctrl-C.
+trap 'exit 130' INT
+
 say() { printf '\n\033[1m==> %s\033[0m\n' "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 

@@ -44,7 +44,8 @@ options:
     description:
       - How the guest's host key is treated. V(accept_new) stores the key of a guest that is new, and refuses one that
         has changed. V(strict) refuses both. V(ignore) looks at none.
-      - Keys are stored under the machine's name in the user's C(known_hosts), never under an address.
+      - Keys are stored under the machine's name in the user's C(known_hosts), never under an address. With it goes its
+        O(vm_uid), or else what tells its cluster from others, so that machines of two clusters never meet.
     type: str
     choices: [accept_new, strict, ignore]
     default: accept_new
@@ -95,6 +96,7 @@ notes:
 import hashlib
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -105,7 +107,10 @@ from typing import Any
 from ansible import constants
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.connection.ssh import Connection as SshConnection
-from ansible_collections.virtstack.core.plugins.plugin_utils import port_forward
+from ansible_collections.virtstack.core.plugins.plugin_utils import which_cluster
+
+# The command that forwards. Imported here, its client would be loaded anew for every task.
+_FORWARD = "ansible_collections.virtstack.core.plugins.plugin_utils.port_forward"
 
 # The options of this plugin and of the modules that say which cluster is meant.
 _CLUSTER = {
@@ -116,6 +121,8 @@ _CLUSTER = {
     "vm_validate_certs": "validate_certs",
     "vm_ca_cert": "ca_cert",
 }
+# What ssh says of it, in any case.
+_OTHER_KEY = "REMOTE HOST IDENTIFICATION HAS CHANGED"
 _STRICTNESS = {"accept_new": "accept-new", "strict": "yes", "ignore": "no"}
 
 
@@ -144,9 +151,13 @@ class Connection(SshConnection):  # type: ignore[misc]  # ansible-core has no ty
             "cluster": cluster,
         }
         # The environment, and not the command line, which everybody on this machine may read.
-        variable = port_forward.variable(json.dumps(wish, sort_keys=True))
-        os.environ[variable] = json.dumps(wish)
-        options = [f"ProxyCommand={_command(variable)}", f"HostKeyAlias={self._alias(name, namespace)}"]
+        text = json.dumps(wish, sort_keys=True)
+        variable = f"VIRTSTACK_FORWARD_{_digest(text, 16)}"
+        os.environ[variable] = text
+        server = which_cluster.server(cluster)
+        # What the user is asked to remove when the machine has another key.
+        self._alias = f"{name}.{namespace}.{self.get_option('vm_uid') or _digest(server)}.vm"
+        options = [f"ProxyCommand={_command(variable)}", f"HostKeyAlias={self._alias}"]
         options.append(f"StrictHostKeyChecking={_STRICTNESS[self.get_option('vm_host_keys')]}")
         # A guest that is switched off says no goodbye; a kept connection to it would hang.
         options += ["ServerAliveInterval=10", "ServerAliveCountMax=3"]
@@ -155,7 +166,7 @@ class Connection(SshConnection):  # type: ignore[misc]  # ansible-core has no ty
         given = self.get_option("ssh_common_args") or ""
         self.set_option("ssh_common_args", " ".join([given, *(f"-o {shlex.quote(item)}" for item in options)]).strip())
         # Kept connections are told apart by host, port and user: the name has to say which cluster's machine it is.
-        which = hashlib.sha256(f"{cluster}{self.get_option('vm_uid')}".encode()).hexdigest()[:8]
+        which = _digest(f"{server}{cluster}{self.get_option('vm_uid')}")
         self.set_option("host", f"{name}.{namespace}.{which}.vm")
 
     def exec_command(self, *arguments: Any, **options: Any) -> Any:
@@ -179,19 +190,33 @@ class Connection(SshConnection):  # type: ignore[misc]  # ansible-core has no ty
         try:
             yield
         except AnsibleConnectionFailure as failure:
-            if not self._complaint.is_file():
+            if self._complaint.is_file():
+                why = self._complaint.read_text().strip()
+                self._complaint.unlink()
+            elif _OTHER_KEY in failure.message:
+                why = self._other_key(failure.message)
+            else:
                 raise
-            why = self._complaint.read_text().strip()
-            self._complaint.unlink()
-            raise AnsibleConnectionFailure(why) from failure
+            raise AnsibleConnectionFailure(why) from None
 
-    def _alias(self, name: str, namespace: str) -> str:
-        uid = self.get_option("vm_uid")
-        return f"{name}.{namespace}.{uid}.vm" if uid else f"{name}.{namespace}.vm"
+    def _other_key(self, said: str) -> str:
+        name, namespace = self.get_option("vm_name"), self.get_option("vm_namespace")
+        file = next(iter(re.findall(r"Add correct host key in (\S+)", said)), None)
+        at = f" -f {file}" if file else ""
+        return (
+            f"The machine {namespace}/{name} has another host key than before. If its system was installed anew, forget"
+            f" the old one: ssh-keygen -R {self._alias}{at}. If it makes itself a new one at every boot, set"
+            " virtstack_vm_host_keys: ignore. Otherwise find out who answers in its place."
+        )
+
+
+def _digest(text: str, length: int = 8) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 def _command(variable: str) -> str:
     """The command that ssh runs in place of a network connection; a percent sign means something to ssh."""
-    path = os.pathsep.join(dict.fromkeys([*port_forward.search_path(), *sys.path]))
-    words = ["env", f"PYTHONPATH={path}", sys.executable, "-m", port_forward.__name__, variable]
+    # The first holds ansible_collections.
+    path = os.pathsep.join(dict.fromkeys([str(Path(__file__).absolute().parents[5]), *sys.path]))
+    words = ["env", f"PYTHONPATH={path}", sys.executable, "-m", _FORWARD, variable]
     return " ".join(shlex.quote(word) for word in words).replace("%", "%%")

@@ -9,7 +9,6 @@ machine, port and cluster are meant, as JSON. What goes wrong is said on standar
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -28,16 +27,6 @@ from ansible_collections.virtstack.core.plugins.module_utils.task import Failure
 _CHUNK = 64 * 1024
 # What a kept connection says when its guest went away.
 _FAILED = 255
-
-
-def variable(wish: str) -> str:
-    """The name of the environment variable for a wish: one for each machine, as many connections share the process."""
-    return f"VIRTSTACK_FORWARD_{hashlib.sha256(wish.encode()).hexdigest()[:16]}"
-
-
-def search_path() -> list[str]:
-    """Where Python finds this collection: the directory that holds ansible_collections."""
-    return [str(Path(__file__).absolute().parents[5])]
 
 
 def main() -> int:
