@@ -180,6 +180,44 @@ def test_a_migration_that_is_called_off_leaves_the_guest_where_it_is(one: Lab) -
     console(one, "one").assert_contiguous()
 
 
+MOVE = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - virtstack.core.vm_migration: {name: one, namespace: guests, node: NODE, wait: true}
+"""
+
+
+def test_a_playbook_that_is_killed_in_a_migration_is_followed_by_the_next_one(
+    one: Lab, ansible: Ansible, tmp_path: Path
+) -> None:
+    policies = "/apis/migrations.kubevirt.io/v1alpha1/migrationpolicies"
+    policy = {"apiVersion": "migrations.kubevirt.io/v1alpha1", "kind": "MigrationPolicy", "metadata": {"name": "calm"}}
+    labels = {"kubernetes.io/metadata.name": "guests"}
+    spec = {"selectors": {"namespaceSelector": labels}, "bandwidthPerMigration": "8Mi"}
+    one.ask("POST", policies, {**policy, "spec": spec})
+    before = instance(one, "one")["status"]["nodeName"]
+    other = next(name for name in ("worker-0", "worker-1", "worker-2") if name != before)
+    playbook = tmp_path / "move.yml"
+    playbook.write_text(MOVE.replace("NODE", other))
+
+    def phases() -> list[str]:
+        listed = json.loads(one.ask("GET", f"{KUBEVIRT}/virtualmachineinstancemigrations"))["items"]
+        return [(item.get("status") or {}).get("phase", "") for item in listed]
+
+    ended = len(phases())
+    with ansible.begun(playbook, K8S_AUTH_KUBECONFIG=str(one.kubeconfig)) as begun:
+        until(lambda: "Running" in phases(), "it moves")
+        begun.kill()
+    one.ask("DELETE", f"{policies}/calm")
+    played = ansible.playbook(playbook, one)
+    assert played.returncode == 0, played.output
+    assert len(phases()) == ended + 1
+    assert instance(one, "one")["status"]["nodeName"] == other
+    console(one, "one").wait_for_ticks(3)
+    console(one, "one").assert_contiguous()
+
+
 def test_a_paused_guest_does_not_count(one: Lab) -> None:
     console(one, "one").wait_for_ticks(1)
     one.ask("PUT", f"{ACTIONS}/one/pause", {})
