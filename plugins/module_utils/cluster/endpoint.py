@@ -199,6 +199,11 @@ class Endpoint:
                 return
             yield piece
 
+    def fill(self, response: http.client.HTTPResponse, buffer: bytearray) -> int:
+        """Read what comes next into a buffer until it is full; the number of bytes, 0 at the end. Raises Broken."""
+        with self._told():
+            return response.readinto(buffer)
+
 
 def _reply(response: http.client.HTTPResponse) -> Reply:
     text = response.read(_TEXT).decode(errors="replace").strip() if response.status >= 300 else ""

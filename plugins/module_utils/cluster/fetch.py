@@ -22,8 +22,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from ..journal import note
 from ..task import Failure
@@ -33,8 +33,8 @@ from .errors import Unreachable
 # Zeros of this length, and at such places, become holes.
 _BLOCK = 65536
 _ZEROS = bytes(_BLOCK)
-# Pieces that are read before their checksum is made.
-_AHEAD = 8
+# Pieces that are read before their checksum is made, and the bytes of each: few enough for a processor's cache.
+_AHEAD, _PIECE = 8, 1 << 18
 _ATTEMPTS = 5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 _LATER = frozenset({429, 502, 503, 504})
@@ -162,24 +162,37 @@ def digests_of(path: Path, *algorithms: str) -> dict[str, str]:
 
 
 class _Digests:
-    """Checksums made beside the writing, in a thread of their own; hashlib lets others run meanwhile."""
+    """Checksums made beside the writing, in a thread of their own; hashlib lets others run meanwhile.
+
+    What is read goes into a few buffers that are used again and again: fresh memory costs as much as a checksum.
+    """
 
     def __init__(self, algorithms: set[str]) -> None:
         self._found = {name: hashlib.new(name) for name in algorithms}
-        self._pieces: queue.Queue[bytes | None] = queue.Queue(_AHEAD)
+        self._free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
+        self._full: queue.SimpleQueue[tuple[bytearray, int] | None] = queue.SimpleQueue()
+        for _number in range(_AHEAD):
+            self._free.put(bytearray(_PIECE))
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
     def _work(self) -> None:
-        while (piece := self._pieces.get()) is not None:
+        while (piece := self._full.get()) is not None:
+            buffer, size = piece
             for digest in self._found.values():
-                digest.update(piece)
+                digest.update(memoryview(buffer)[:size])
+            self._free.put(buffer)
 
-    def feed(self, piece: bytes) -> None:
-        self._pieces.put(piece)
+    def buffer(self) -> bytearray:
+        """A buffer to read into, as soon as there is one."""
+        return self._free.get()
+
+    def feed(self, buffer: bytearray, size: int) -> None:
+        """Take the first bytes of a buffer, which is no more the caller's."""
+        self._full.put((buffer, size))
 
     def end(self) -> dict[str, str]:
-        self._pieces.put(None)
+        self._full.put(None)
         self._thread.join()
         return {name: digest.hexdigest() for name, digest in self._found.items()}
 
@@ -269,25 +282,24 @@ class Fetch:
             digests = _Digests({"sha256", *([self.target.checksum[0]] if self.target.checksum else [])})
             try:
                 with self._opened(begin, digests) as file:
-                    self._pour(response, file, begin, total, digests)
+                    self._pour(response, file.fileno(), begin, total, digests)
             finally:
                 found = digests.end()
             return found
 
-    def _opened(self, begin: int, digests: _Digests) -> BinaryIO:
+    def _opened(self, begin: int, digests: _Digests) -> FileIO:
         # Nobody else may read an image that may hold secrets; the umask decides again when it has its name.
         descriptor = os.open(self.target.part, os.O_RDWR | os.O_CREAT, 0o600)
-        file = os.fdopen(descriptor, "r+b")
+        file = os.fdopen(descriptor, "r+b", buffering=0)
         file.truncate(begin)
-        while piece := file.read(PIECE):
-            digests.feed(piece)
-        file.seek(begin)
+        while size := file.readinto(buffer := digests.buffer()):
+            digests.feed(buffer, size)
         return file
 
     def _pour(
         self,
         response: http.client.HTTPResponse,
-        file: BinaryIO,
+        descriptor: int,
         begin: int,
         total: int | None,
         digests: _Digests,
@@ -295,14 +307,14 @@ class Fetch:
         pace = Pace(total, "fetched", self.tell)
         done = begin
         try:
-            for piece in self.endpoint.pieces(response):
-                digests.feed(piece)
-                _write(file, piece)
-                done += len(piece)
+            while size := self.endpoint.fill(response, buffer := digests.buffer()):
+                _write(descriptor, buffer, size, done)
+                digests.feed(buffer, size)
+                done += size
                 pace(done)
         finally:
             # A hole at the end is not part of the file before this.
-            file.truncate(file.tell())
+            os.ftruncate(descriptor, done)
         if total is not None and done < total:
             raise Broken(f"{self.endpoint.what} ended {total - done} bytes too early.")
 
@@ -359,16 +371,16 @@ class _Later(Failure):
     """The server says that it cannot answer yet."""
 
 
-def _write(file: BinaryIO, piece: bytes) -> None:
-    """Write a piece; blocks of zeros are left out."""
-    begin = place = 0
-    # Up to the next block's beginning, then block by block.
-    step = _BLOCK - file.tell() % _BLOCK
-    while place < len(piece):
-        if step == _BLOCK and piece.startswith(_ZEROS, place):
-            file.write(memoryview(piece)[begin:place])
-            file.seek(_BLOCK, os.SEEK_CUR)
-            begin = place + _BLOCK
-        place += step
-        step = _BLOCK
-    file.write(memoryview(piece)[begin:])
+def _write(descriptor: int, buffer: bytearray, size: int, at: int) -> None:
+    """Write the first bytes of a buffer to a place in a file, block by block; blocks of zeros are left out.
+
+    Not in one call: Linux then takes large pages for them, which a busy or virtual machine has to find first.
+    """
+    view, place = memoryview(buffer), 0
+    while place < size:
+        # Up to the next block's beginning.
+        end = min(size, place + _BLOCK - (at + place) % _BLOCK)
+        if end - place == _BLOCK and buffer.startswith(_ZEROS, place):
+            place = end
+        while place < end:
+            place += os.pwrite(descriptor, view[place:end], at + place)

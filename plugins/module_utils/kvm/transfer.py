@@ -168,6 +168,10 @@ def _is_hole(descriptor: int, at: int, size: int) -> bool:
     return True
 
 
+# Bytes that are written at once: for more Linux takes large pages, which a busy or virtual machine has to find first.
+_WRITTEN = 65536
+
+
 def write(sections: Iterable[Section], descriptor: int, told: Told) -> int:
     """Write sections into an open empty file, holes as holes; the number of bytes."""
     at = 0
@@ -177,7 +181,7 @@ def write(sections: Iterable[Section], descriptor: int, told: Told) -> int:
         else:
             view = memoryview(section)
             while view:
-                done = os.pwrite(descriptor, view, at)
+                done = os.pwrite(descriptor, view[:_WRITTEN], at)
                 view, at = view[done:], at + done
         told(at)
     os.ftruncate(descriptor, at)
