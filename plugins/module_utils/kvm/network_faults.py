@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 from xml.etree.ElementTree import Element
 
+from ..machine.names import repeated
 from ..machine.refusal import Refused
 from .network_xml import subnet
 
@@ -47,6 +48,10 @@ def refuse_options(name: str, options: Mapping[str, Any]) -> None:
                 problems.append(f"ips.reservations: {item['ip']} needs mac, duid or name")
             if not item["ip"] and not item["name"] and item["state"] == "present":
                 problems.append(f"ips.reservations: {item['mac'] or item['duid']} needs ip or name")
+        clients = [(item["mac"] or item["duid"] or item["name"] or "").lower() for item in ip["reservations"] or ()]
+        problems += [
+            f"ips.reservations: {client} is given twice; give it one address" for client in repeated(clients) if client
+        ]
     for host in (options["dns"] or {}).get("hosts") or ():
         if not host["hostnames"] and host["state"] == "present":
             problems.append(f"dns.hosts: {host['ip']} needs hostnames")

@@ -26,6 +26,7 @@ from .library import libvirt
 from .naming import check_new_name
 from .platform import Platform
 from .view import DiskView, DomainView, view
+from .vm_addresses import check_addresses
 from .vm_fleet import Fleet
 from .vm_options import ALWAYS, ONCE, RERUN_ON_FAILURE, Declaration
 from .vm_seed import DISK as SEED_DISK
@@ -80,7 +81,7 @@ def draft(
     problems = Problems()
     problems.take(lambda: check_interfaces(declaration.machine.interfaces or ()))
     problems.take(lambda: _check_networks(fleet, declaration, before, is_active))
-    problems.take(lambda: _check_addresses(fleet, declaration, before))
+    problems.take(lambda: check_addresses(fleet, declaration, before))
     volumes = problems.take(lambda: _volumes(fleet, made)) or Volumes()
     problems.take(lambda: merge(desired, declaration, is_new=before is None))
     problems.refuse()
@@ -157,23 +158,6 @@ def _check_networks(fleet: Fleet, declaration: Declaration, before: Element | No
             continue
         label = f"interface {interface.name}"
         problems.take(lambda name=name, label=label: fleet.require_network(name, label, active=starts))  # type: ignore[misc]
-    problems.refuse()
-
-
-def _check_addresses(fleet: Fleet, declaration: Declaration, before: Element | None) -> None:
-    known = view(before) if before is not None else None
-    problems = Problems()
-    for interface in declaration.machine.interfaces or ():
-        if interface.mac is None or interface.absent:
-            continue
-        found = known.interface(interface.name) if known is not None else None
-        if found is not None and (found.mac or "").lower() == interface.mac:
-            continue
-        own = [other.name for other in (known.interfaces if known else ()) if other.mac == interface.mac]
-        if own and own[0] not in [item.name for item in declaration.machine.interfaces or () if item.absent]:
-            problems.add(f"interface {interface.name}: mac: {interface.mac} is that of interface {own[0]}")
-        label = f"interface {interface.name}"
-        problems.take(lambda mac=interface.mac, label=label: fleet.check_mac(mac, declaration.name, label))  # type: ignore[misc]
     problems.refuse()
 
 

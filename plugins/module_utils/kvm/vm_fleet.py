@@ -17,6 +17,7 @@ from .backing import Overlay, chain, is_there, overlays
 from .connection import Host
 from .errors import asking, explained
 from .library import libvirt
+from .overlay import meaning
 from .platform import Platform, platform
 from .usage import Use, uses
 from .view import DiskView, DomainView, view
@@ -62,6 +63,7 @@ class Fleet:
         self._targets: dict[str, str | None] = {}
         self._uses: list[Use] | None = None
         self._memory: int | None = None
+        self._reserved: dict[str, dict[str, str]] = {}
         self._overlays: list[Overlay] | None = None
 
     def platform(self, architecture: str | None, machine: str | None, type_: str | None) -> Platform:
@@ -90,6 +92,35 @@ class Fleet:
         other = other or (owner if owner != name else None)
         if other is not None:
             raise Refused(f"{label}: mac: {mac} is that of virtual machine {other}; give each machine its own")
+
+    def check_address(self, address: str, network: str, macs: Collection[str], name: str) -> None:
+        """Raises Refused for an IP address that the network has itself or keeps for others than the MACs, or that is
+        given to two machines of a task."""
+        with self._lock:
+            owner = self._claimed.setdefault(f"address {address} in {network}", name)
+            if network not in self._reserved:
+                self._reserved[network] = self._read_reserved(network)
+            mac = self._reserved[network].get(address)
+        if owner != name:
+            raise Refused(f"cloud_init: {address} is given to virtual machine {owner}, too; give each its own")
+        if mac is not None and mac not in macs:
+            what = f"reserved for {mac} in network {network}" if mac else f"the address of network {network} itself"
+            raise Refused(f"cloud_init: {address} is {what}; give the guest another one, or none for DHCP's")
+
+    def _read_reserved(self, network: str) -> dict[str, str]:
+        """The addresses of a network, with the MAC, the id or the name that each is reserved for; empty for its own."""
+        found = self.host.network(network)
+        if found is None:
+            return {}
+        with asking(f"read network {network}"):
+            document = parse(found.XMLDesc(0))
+        own = {meaning("address", ip.get("address") or ""): "" for ip in document.findall("ip")}
+        return own | {
+            meaning("address", item.get("ip") or ""): (
+                item.get("mac") or item.get("id") or item.get("name") or "?"
+            ).lower()
+            for item in document.findall("ip/dhcp/host")
+        }
 
     def _addresses(self, mac: str) -> Iterator[str]:
         for domain in self.domains().values():
