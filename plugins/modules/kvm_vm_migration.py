@@ -111,8 +111,8 @@ options:
   post_copy:
     description:
       - Whether the guest changes over before all of its memory is there, and fetches the rest as it goes. It always
-        comes to an end, but when the network or a host fails meanwhile, the guest stands still until a next run with
-        this option takes it up again.
+        comes to an end, but when the network or a host fails meanwhile, the guest stands still until the next run takes
+        it up again. When the first host ends meanwhile, or QEMU on the other one does, the guest is lost.
     type: bool
     default: false
   post_copy_after:

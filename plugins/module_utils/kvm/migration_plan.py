@@ -126,6 +126,8 @@ def parameters(plan: Plan, *, live: bool, copied: Sequence[str]) -> dict[str, An
         libvirt.VIR_MIGRATE_PARAM_URI: plan.migrate_uri,
         libvirt.VIR_MIGRATE_PARAM_DISKS_URI: plan.disks_uri if plan.copies else None,
         libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: plan.bandwidth,
+        # Pages that the guest waits for are not slowed down.
+        libvirt.VIR_MIGRATE_PARAM_BANDWIDTH_POSTCOPY: plan.bandwidth if plan.post_copy else None,
         libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS: list(copied) or None,
         libvirt.VIR_MIGRATE_PARAM_COMPRESSION: list(plan.compression) or None,
         libvirt.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS: plan.connections,

@@ -18,11 +18,13 @@ from .errors import KvmError, Timeout, explained
 from .events import Watch
 from .library import libvirt
 from .migration_plan import Plan, flags, parameters
-from .migration_settle import is_migrating
+from .migration_settle import is_migrating, stands_broken
 
 _FOREVER = 10.0 * 365 * 24 * 3600
 # Seconds after which a cancelled migration, or one that lost its connection, is given up.
 _ENDING = 120.0
+# Seconds in which libvirt itself is to say that a post-copy broke off; its target may wait for QEMU for ever.
+_BROKEN = 45.0
 # Seconds to wait for libvirt's figures after the end.
 _FIGURES = 2.0
 
@@ -63,6 +65,7 @@ class Migration:
     _lost: bool = False
     _post_copy: bool = False
     _started: float = 0.0
+    _broken: float | None = None
     _storage: int = 0
     _shown: tuple[int, int] = (-1, -1)
 
@@ -105,6 +108,8 @@ class Migration:
         try:
             if self.plan.max_downtime is not None and not self.resume:
                 self.domain.migrateSetMaxDowntime(self.plan.max_downtime)
+            if self.resume:
+                self._set_speed()
             if self.plan.peer_uri is not None:
                 self.domain.migrateToURI3(self.plan.peer_uri, params, wanted)
                 self._outcome.append(None)
@@ -115,8 +120,17 @@ class Migration:
         finally:
             self._wake()
 
+    def _set_speed(self) -> None:
+        """Of a post-copy that is taken up again, QEMU keeps the limit that the first task set."""
+        flag = getattr(libvirt, "VIR_DOMAIN_MIGRATE_MAX_SPEED_POSTCOPY", 1)
+        with suppress(libvirt.libvirtError):
+            self.domain.migrateSetMaxSpeed(self.plan.bandwidth or 0, flag)
+
     def _look(self, watch: Watch) -> bool | None:
         if self._outcome:
+            return True
+        if self._given_up():
+            self._outcome.append(self._unanswered())
             return True
         try:
             counted = self.domain.jobStats()
@@ -133,6 +147,22 @@ class Migration:
         self._switch(counted, watch)
         self._limit()
         return None
+
+    def _given_up(self) -> bool:
+        """Whether the post-copy broke off, and libvirt had its time to say so."""
+        if not (self._post_copy or self.resume) or not stands_broken(self.domain):
+            self._broken = None
+            return False
+        now = time.monotonic()
+        if self._broken is None:
+            self._broken = now
+        return now - self._broken > _BROKEN
+
+    def _unanswered(self) -> KvmError:
+        return KvmError(
+            f"Cannot migrate {self.domain.name()} to {self.target.uri}: the post-copy broke off, and QEMU there did not"
+            f" answer its libvirt for {_BROKEN:g} s."
+        )
 
     def _show(self, counted: Mapping[str, Any]) -> None:
         self._storage = max(self._storage, int(counted.get("disk_processed", 0)))
@@ -184,10 +214,19 @@ class Migration:
                 self._start_post_copy()
 
     def _failure(self, error: BaseException) -> Failure:
+        if isinstance(error, Failure):
+            return error
         if not isinstance(error, libvirt.libvirtError):
             return Failure(f"Cannot migrate {self.domain.name()}: {error}.")
         asked = f"migrate {self.domain.name()} to {self.target.uri}"
         code = error.get_error_code()
+        if self.resume and code == libvirt.VIR_ERR_OPERATION_TIMEOUT:
+            return KvmError(
+                f"Cannot {asked}: its post-copy, which broke off, cannot be taken up again while QEMU there does not"
+                f" answer its libvirt ({error.get_error_message()}). Where that lasts the guest is lost: destroy it on"
+                " both hosts, and start it anew.",
+                code=code,
+            )
         if self._lost:
             return KvmError(
                 f"Cannot {asked}: the connection to {self.target.uri} was lost, and the migration was cancelled. See"

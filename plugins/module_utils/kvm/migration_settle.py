@@ -94,14 +94,22 @@ _RUNNING_SPLIT = (
 )
 
 
+def stands_broken(domain: libvirt.virDomain) -> bool:
+    """Whether the host sent the guest away by a post-copy that broke off before all of its memory was sent."""
+    try:
+        return tuple(domain.state()) == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED)
+    except libvirt.libvirtError:
+        return False
+
+
 def is_migrating(domain: libvirt.virDomain | None) -> bool:
     """Whether a migration away from the host is under way."""
     if domain is None:
         return False
+    # A post-copy that broke off keeps its job until it is taken up again.
+    if stands_broken(domain):
+        return False
     try:
-        # A post-copy that broke off keeps its job until it is taken up again.
-        if tuple(domain.state()) == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED):
-            return False
         stats = domain.jobStats()
     except libvirt.libvirtError:
         return False
@@ -138,6 +146,8 @@ def settle(source: Host, target: Host, name: str, *, check_mode: bool) -> Settle
         if not check_mode:
             _finish(here, there)
         return Settled(True, None, there, settled.repaired)
+    if todo == _SPLIT:
+        settled.repaired.append(f"the post-copy of {name} that broke off was taken up again")
     if todo == _DROP:
         settled.repaired.append(f"a guest of {name} that never ran on {target.uri} was ended")
         if not check_mode:
