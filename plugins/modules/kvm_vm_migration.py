@@ -22,6 +22,9 @@ description:
     still goes on, ends the copy that never ran, lets a stopped guest run again, removes what is left on the first host
     where the guest has arrived, and takes away the files that the earlier run had made. A machine of which two copies
     run is left alone, with an error.
+  - A paused machine stays paused. Before QEMU 9.0 a guest that runs and is emulated in software (without KVM) can lose
+    what it writes to its memory while it moves, and then breaks down or stands still on the other host, now and then; a
+    warning says so. One that is paused before does not.
 version_added: 0.1.0
 author:
   - The virtstack.core founders (@virtstack)

@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from virtlab.tiny.image import Tiny
 
 TICK = re.compile(r"TICK (\d+) (\d+\.\d\d)")
+# What a kernel says that does not find in its memory what it wrote.
+BROKEN = re.compile(r"BUG: .*|Oops: .*|general protection fault.*|Kernel panic - .*|segfault at .*|Linux version .*")
+# Before this version QEMU can lose writes of an emulated guest that moves. Its commit 03bfc2188f mends that: "physmem:
+# Fix migration dirty bitmap coherency with TCG memory access".
+QEMU_LOSES_NO_WRITES = 9_000_000
 PATIENCE = 90.0  # seconds: a busy machine that emulates boots a guest in ten times its five seconds
 
 
@@ -28,10 +35,33 @@ class Console:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._begin = 0
+
+    @property
+    def _all(self) -> str:
+        return self.path.read_text(errors="replace") if self.path.exists() else ""
 
     @property
     def text(self) -> str:
-        return self.path.read_text(errors="replace") if self.path.exists() else ""
+        return self._all[self._begin :]
+
+    def begin_anew(self) -> None:
+        """Forget what was said: another guest, or the same one after a boot, writes from here on."""
+        self._begin = len(self._all)
+
+    @property
+    def trouble(self) -> str:
+        """How the guest's kernel broke down after the first tick, in its own words; nothing if it did not."""
+        begun = TICK.search(self.text)
+        told = BROKEN.search(self.text, begun.end()) if begun else None
+        return told[0].strip() if told else ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts on within some seconds."""
+        with suppress(AssertionError):
+            return bool(self.wait_for_ticks(1, 15))
+        return False
 
     def ticks(self) -> list[Tick]:
         return [Tick(int(match[1]), float(match[2])) for match in TICK.finditer(self.text)]
@@ -61,6 +91,26 @@ class Console:
         numbers = [tick.number for tick in ticks]
         assert numbers == list(range(start, start + len(numbers))), f"the counter is not whole: {numbers}"
         return ticks
+
+
+def assert_counts_on(console: Console, domain: Any) -> None:
+    """A guest that has moved goes on, and no tick is lost; it is an expected failure where QEMU lost its memory."""
+    try:
+        console.wait_for_ticks()
+        console.assert_contiguous()
+    except AssertionError:
+        version = domain.connect().getVersion()
+        if version >= QEMU_LOSES_NO_WRITES or "type='qemu'" not in domain.XMLDesc():
+            raise
+        told = console.trouble
+        if not told and domain.state()[0] == 1 and not console.counts:
+            told = "QEMU lets it run, and it does not count"
+        if not told:
+            raise
+        pytest.xfail(
+            f"QEMU {version // 1_000_000}.{version // 1000 % 1000} lost writes of an emulated guest while it moved; its"
+            f" commit 03bfc2188f mends that. {told}"
+        )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from disks import assert_whole, make_disk
-from guests import Console, Guest, disk_xml, domain_xml, take_away_all
+from guests import QEMU_LOSES_NO_WRITES, Console, Guest, assert_counts_on, disk_xml, domain_xml, take_away_all
 from modules import call, refusal
 from playing import Ansible, executable
 from virtlab.hosts.fleet import Hosts
@@ -62,10 +62,21 @@ class Machine:
                 return None
             return state
 
+    def assert_counts_on(self) -> None:
+        with closing(libvirt.open(self.here.uri)) as connection:
+            assert_counts_on(self.console, connection.lookupByName(self.name))
+
     def clear(self) -> None:
-        """Take away the disk that an earlier move left on the host where it does not run."""
+        """Take away the disk that an earlier move left on the host where it does not run, and mend a broken guest."""
         if not self.shared:
             self.disk(self.other).unlink(missing_ok=True)
+        if self.console.trouble or not self.console.counts:
+            with closing(libvirt.open(self.here.uri)) as connection:
+                domain = connection.lookupByName(self.name)
+                domain.destroy()
+                self.console.begin_anew()
+                domain.create()
+            self.console.wait_for("GUEST-READY")
 
     def to_the_other(self, **options: Any) -> dict[str, Any]:
         """Move it, and check that it counts on and is nowhere else. A slow one is cut off by the caller."""
@@ -76,8 +87,7 @@ class Machine:
         [moved] = result["vms"]
         assert result["changed"] and moved["changed"] and moved["uri"] == there.uri
         assert self.here is there and self.state(here) is None
-        self.console.wait_for_ticks()
-        self.console.assert_contiguous()
+        self.assert_counts_on()
         assert_whole(self.disk(there))
         return {**moved, "told": told}
 
@@ -114,8 +124,7 @@ class Machine:
     def assert_as_before(self, host: Host) -> None:
         """It runs where it ran, counts on, and its disk is whole."""
         assert self.here is host
-        self.console.wait_for_ticks()
-        self.console.assert_contiguous()
+        self.assert_counts_on()
         assert_whole(self.disk(host))
 
 
@@ -151,9 +160,15 @@ def mover(_mover: Machine) -> Machine:
 
 
 @pytest.fixture(scope="module")
-def sharer(hosts: Hosts, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A machine with a disk that both hosts reach."""
+def _sharer(hosts: Hosts, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     yield from _machine(hosts, tiny, tmp_path_factory.mktemp("sharer"), "sharer", shared=True)
+
+
+@pytest.fixture
+def sharer(_sharer: Machine) -> Machine:
+    """A machine with a disk that both hosts reach."""
+    _sharer.clear()
+    return _sharer
 
 
 class Attempt:
@@ -201,8 +216,7 @@ def test_the_playbook_moves_a_machine_and_its_second_run_nothing(sharer: Machine
     assert first.returncode == 0 and first.changed == 1, first.output
     second = ansible.play(PLAYBOOKS / "main.yml", **variables)
     assert second.returncode == 0 and second.changed == 0, second.output
-    sharer.console.wait_for_ticks()
-    sharer.console.assert_contiguous()
+    sharer.assert_counts_on()
 
 
 def test_a_disk_goes_along_and_no_tick_is_lost(mover: Machine) -> None:
@@ -216,6 +230,36 @@ def test_a_disk_goes_along_and_no_tick_is_lost(mover: Machine) -> None:
         assert domain.isPersistent() and domain.autostart()
         # The note of what was made is for runs that were cut off.
         assert "virtstack-migration" not in domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+
+
+def test_a_paused_machine_is_moved_whole_and_stays_paused(sharer: Machine) -> None:
+    here, there = sharer.here, sharer.other
+    told: list[str] = []
+    options = {"name": sharer.name, "uri": here.uri, "target_uri": there.uri}
+    with closing(libvirt.open(here.uri)) as connection:
+        domain = connection.lookupByName(sharer.name)
+        domain.suspend()
+        try:
+            assert "it is paused, and post_copy" in refusal(MODULE, **options, post_copy=True).message
+            assert call(MODULE, told=told, **options)["changed"]
+        finally:
+            with contextlib.suppress(libvirt.libvirtError):
+                domain.resume()
+    assert not any("can lose what such a guest writes" in text for text in told), told
+    assert sharer.state(there) == libvirt.VIR_DOMAIN_PAUSED and sharer.state(here) is None
+    assert not call(MODULE, **options)["changed"]
+    with closing(libvirt.open(there.uri)) as connection:
+        connection.lookupByName(sharer.name).resume()
+    sharer.assert_as_before(there)
+
+
+def test_emulated_guests_are_moved_with_a_warning_before_qemu_9(sharer: Machine) -> None:
+    with closing(libvirt.open(sharer.here.uri)) as connection:
+        loses = connection.getVersion() < QEMU_LOSES_NO_WRITES
+    told: list[str] = []
+    options = {"name": sharer.name, "uri": sharer.here.uri, "target_uri": sharer.other.uri}
+    call(MODULE, check_mode=True, told=told, **options)
+    assert any("can lose what such a guest writes to its memory" in text for text in told) == loses, told
 
 
 def test_a_machine_that_is_there_already_is_left_alone(sharer: Machine) -> None:

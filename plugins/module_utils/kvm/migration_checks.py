@@ -59,9 +59,16 @@ def reasons(source: Host, target: Host, candidate: Candidate, plan: Plan) -> lis
     if "network" not in plan.skip:
         found += _networks(target, candidate.view.interfaces)
     found += _storage(target, candidate, plan)
+    if plan.post_copy and candidate.live and not _runs(candidate.domain):
+        found.append("it is paused, and post_copy is for guests that run; leave post_copy out, or let it run")
     if not candidate.live and "firmware_state" not in plan.skip:
         found += _left_behind(candidate)
     return found
+
+
+def _runs(domain: libvirt.virDomain) -> bool:
+    with asking(f"read the state of {domain.name()}"):
+        return bool(domain.state()[0] == libvirt.VIR_DOMAIN_RUNNING)
 
 
 def _bound(candidate: Candidate) -> Iterator[str]:

@@ -220,7 +220,7 @@ class Migration:
             return Failure(f"Cannot migrate {self.domain.name()}: {error}.")
         asked = f"migrate {self.domain.name()} to {self.target.uri}"
         code = error.get_error_code()
-        if self.resume and code == libvirt.VIR_ERR_OPERATION_TIMEOUT:
+        if self.resume and code in (libvirt.VIR_ERR_OPERATION_TIMEOUT, libvirt.VIR_ERR_OPERATION_INVALID):
             return KvmError(
                 f"Cannot {asked}: its post-copy, which broke off, cannot be taken up again while QEMU there does not"
                 f" answer its libvirt ({error.get_error_message()}). Where that lasts the guest is lost: destroy it on"
