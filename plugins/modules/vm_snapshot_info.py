@@ -81,7 +81,8 @@ snapshots:
     indications:
       description: >-
         C(Online) where the guest ran, then C(GuestAgent) where its file systems were frozen, C(NoGuestAgent) where they
-        were not, C(QuiesceFailed) where that failed.
+        were not, C(QuiesceTimeout) or C(QuiesceFailed) where that failed, C(Paused) where it stood still,
+        C(PartialSnapshot) where disks are not in it.
       type: list
       elements: str
     included_volumes:

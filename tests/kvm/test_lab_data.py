@@ -80,7 +80,7 @@ def test_a_snapshot_of_a_running_guest_brings_its_bytes_back_after_its_disk_grew
     taken = until(
         lambda: (found := seen(lab, f"{SNAPSHOTS}/s")).get("status", {}).get("readyToUse") and found, "a snapshot"
     )
-    assert taken["status"]["indications"] == ["Online", "GuestAgent"]
+    assert taken["status"]["indications"] == ["GuestAgent", "Online"]
     assert in_guest(lab, "kept", WRITE.format(word="after")).split()[0] != was  # it goes on, and writes
     claim = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims/data"
     lab.ask("PATCH", claim, {"spec": {"resources": {"requests": {"storage": "8Mi"}}}}, MERGE)

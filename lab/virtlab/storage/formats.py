@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from virtlab.storage.problems import DataProblem
+from virtlab.storage.zstd import Unzstd
 
 HEADER = 512  # bytes that CDI looks at
 CHUNK = 1024 * 1024  # the most that is unpacked at once
@@ -109,6 +110,4 @@ def unpacker(format: str) -> Unpacker:
     """Raises DataProblem for a compression that cannot be unpacked here."""
     if format == "gz":
         return Gunzip()
-    if format == "xz":
-        return Unxz()
-    raise DataProblem(f"could not create {format} reader: the lab unpacks gz and xz only")
+    return Unxz() if format == "xz" else Unzstd()

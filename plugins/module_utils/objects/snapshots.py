@@ -131,7 +131,8 @@ def refuse_unquiesced(vm: Object, instance: Object | None) -> None:
 def refuse_unfrozen(name: str, found: Object) -> None:
     """Raises Failure when a snapshot that was taken turns out not to be quiesced."""
     indications = at(found, "status.indications") or []
-    if "Online" in indications and ("GuestAgent" not in indications or "QuiesceFailed" in indications):
+    failed = {"QuiesceFailed", "QuiesceTimeout"} & set(indications)  # the names of different KubeVirts
+    if "Online" in indications and ("GuestAgent" not in indications or failed):
         raise Failure(
             f"The snapshot {name} was taken, but the guest's file systems were not frozen (indications"
             f" {', '.join(indications)}), which require_guest_agent demands."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,13 @@ class Played:
         """What virt-handler would say of a guest."""
         resource = self.resource(qualified)
         self.cluster.update_status(resource, name, namespace, lambda obj: obj["status"].update(fields))
+        self.settle()
+
+    def edit(self, qualified: str, name: str, namespace: str, change: Callable[[Object], Any]) -> None:
+        """What only a controller may write."""
+        obj = copy.deepcopy(self.get(qualified, name, namespace))
+        change(obj)
+        self.cluster.update(self.resource(qualified), obj, manager="test")
         self.settle()
 
     def phases(self, plural: str, field: str = "phase") -> list[str | None]:

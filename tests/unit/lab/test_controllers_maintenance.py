@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from played import OPERATOR, SUBSCRIPTIONS, VMIS, Played, subscription
+from played import OPERATOR, SUBSCRIPTIONS, VMIS, Played, machine_spec, subscription
 from virtlab.controllers.budgets import budget_status, selected
 from virtlab.status import StatusError
 
@@ -47,6 +47,45 @@ def test_maintenance_moves_guests_and_pods_and_gives_the_node_back(played: Playe
     assert played.find(MAINTENANCES, "one") is None
     assert not played.get("nodes", node)["spec"].get("unschedulable")
     assert not played.get("nodes", node)["spec"].get("taints")
+
+
+def evicted(played: Played, name: str, strategy: str | None, *, migratable: bool = True) -> tuple[str, str, bool]:
+    """Put a machine's node into maintenance: what became of that, and whether the instance is another one and moved."""
+    binding = {"masquerade": {}} if migratable else {"bridge": {}}
+    devices = {"interfaces": [{"name": "default", **binding}]}
+    template = {"domain": {"devices": devices}, "volumes": [], **({"evictionStrategy": strategy} if strategy else {})}
+    played.create("virtualmachines.kubevirt.io", name, machine_spec(template=template), "prod")
+    before = played.get(VMIS, name, "prod")
+    node = before["status"]["nodeName"]
+    played.cluster.create(played.resource(MAINTENANCES), {"metadata": {"name": name}, "spec": {"nodeName": node}})
+    played.manager.settle(3, horizon=0.0)
+    after = played.find(VMIS, name, "prod")
+    told = played.get(MAINTENANCES, name)["status"]
+    moved = after is not None and after["status"].get("nodeName") != node
+    kind = "none" if after is None else "same" if after["metadata"]["uid"] == before["metadata"]["uid"] else "new"
+    asked = after is not None and after["status"].get("evacuationNodeName") == node
+    played.delete("virtualmachines.kubevirt.io", name, "prod")
+    played.delete(MAINTENANCES, name)
+    return told["phase"], f"{kind}, {'moved' if moved else 'stayed'}", asked
+
+
+@pytest.mark.parametrize(
+    ("strategy", "migratable", "phase", "became", "asked"),
+    [
+        ("LiveMigrate", True, "Succeeded", "same, moved", False),
+        ("LiveMigrateIfPossible", True, "Succeeded", "same, moved", False),
+        ("LiveMigrateIfPossible", False, "Succeeded", "new, moved", False),
+        ("None", True, "Succeeded", "new, moved", False),
+        ("LiveMigrate", False, "Running", "same, stayed", False),
+        ("External", True, "Running", "same, stayed", True),
+        (None, True, "Succeeded", "same, moved", False),  # the cluster's own strategy: LiveMigrate
+    ],
+)
+def test_a_drain_does_with_a_machine_what_its_eviction_strategy_says(
+    played: Played, strategy: str | None, migratable: bool, phase: str, became: str, asked: bool
+) -> None:
+    name = f"evict-{(strategy or 'default').lower()}-{'m' if migratable else 'n'}"
+    assert evicted(played, name, strategy, migratable=migratable) == (phase, became, asked)
 
 
 def test_a_node_has_one_maintenance_and_has_to_exist(played: Played) -> None:

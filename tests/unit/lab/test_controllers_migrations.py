@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from played import VMIS, Played
+from played import HYPERCONVERGED, OPERATOR, VMIS, VMS, Played
 from virtlab.controllers.kubevirt.migration_policies import configuration, policy_for
 
 Object = dict[str, Any]
@@ -72,6 +74,102 @@ def test_the_state_of_a_migration_tells_policy_and_configuration(played: Played)
     assert state["migrationPolicyName"] == "all"
     assert state["migrationConfiguration"]["bandwidthPerMigration"] == "64Mi"
     assert state["migrationConfiguration"]["completionTimeoutPerGiB"] == 150
+
+
+PHASES = ["Pending", "Scheduling", "Scheduled", "PreparingTarget", "TargetReady", "Running", "Succeeded"]
+
+
+def test_a_migration_goes_through_its_phases_and_says_what_it_does(played: Played) -> None:
+    played.machine("steps")
+    seen = played.phases("virtualmachineinstancemigrations")
+    source = node_of(played, "steps")
+    migrate(played, "steps", "steps")
+    assert [phase for phase in seen if phase] == PHASES
+    state = played.get(VMIS, "steps", "prod")["status"]["migrationState"]
+    assert (state["completed"], state["sourceNode"], state["targetNode"]) == (True, source, node_of(played, "steps"))
+    assert state["startTimestamp"] <= state["endTimestamp"]
+    told = {reason for reason, _text in played.events("prod", "steps")}
+    assert {"Migrating", "Migrated", "SuccessfulCreate"} <= told
+
+
+@contextmanager
+def slowly(played: Played) -> Iterator[None]:
+    """Steps of controllers take their time meanwhile, which is more than a test waits; then they are over."""
+    played.cluster.clock.factor = 1000.0
+    try:
+        yield
+    finally:
+        played.cluster.clock.factor = 0.0
+        for controller, key in list(played.manager._due):
+            played.manager.enqueue(controller, key)
+        played.settle()
+
+
+def pending(played: Played, *jobs: str) -> list[str]:
+    return [job for job in jobs if played.get(MIGRATIONS, job, "prod")["status"]["phase"] == "Pending"]
+
+
+def test_no_more_migrations_are_under_way_than_a_node_may_send_off(played: Played) -> None:
+    names = ("out-0", "out-1", "out-2")
+    for name in names:
+        played.machine(name, template={"nodeSelector": {HOSTNAME: "worker-0"}})
+        played.patch(VMS, name, "prod", {"spec": {"template": {"spec": {"nodeSelector": None}}}})
+    assert {node_of(played, name) for name in names} == {"worker-0"}
+    # An instance keeps what it was started with, so that these are let go.
+    for name in names:
+        played.edit(VMIS, name, "prod", lambda vmi: vmi["spec"].pop("nodeSelector", None))
+    with slowly(played):
+        for name in names:
+            migrate(played, name, name)
+        assert pending(played, *names) == ["out-2"]  # two at a time leave a node
+    assert pending(played, *names) == []
+    assert "worker-0" not in {node_of(played, name) for name in names}
+
+
+def allow(played: Played, count: int) -> None:
+    """So many migrations in the whole cluster."""
+    limit = {"virtualization": {"liveMigrationConfig": {"parallelMigrationsPerCluster": count}}}
+    played.patch(HYPERCONVERGED, "kubevirt-hyperconverged", OPERATOR, {"spec": limit})
+
+
+def test_no_more_migrations_are_under_way_than_the_cluster_may_have(played: Played) -> None:
+    names = [f"busy-{number}" for number in range(3)]
+    for number, name in enumerate(names):
+        played.machine(name, template={"nodeSelector": {HOSTNAME: f"worker-{number}"}})
+        played.edit(VMIS, name, "prod", lambda vmi: vmi["spec"].pop("nodeSelector", None))
+    allow(played, 2)
+    with slowly(played):
+        for name in names:
+            migrate(played, name, name)
+        assert pending(played, *names) == [names[-1]]
+    assert pending(played, *names) == []
+    allow(played, 5)
+
+
+def test_a_migration_that_is_deleted_is_called_off_and_leaves_the_guest(played: Played) -> None:
+    played.machine("off")
+    before = node_of(played, "off")
+    with slowly(played):
+        migrate(played, "off", "off")
+        played.cluster.clock.factor = 0.0
+        played.delete(MIGRATIONS, "off", "prod")
+    assert played.find(MIGRATIONS, "off", "prod") is None
+    assert node_of(played, "off") == before
+    pods = [pod for pod in played.list("pods", "prod") if pod["metadata"]["labels"].get("vm.kubevirt.io/name") == "off"]
+    assert len(pods) == 1
+
+
+def test_an_automatic_migration_waits_after_one_that_failed(played: Played) -> None:
+    played.machine("again")
+    played.cluster.faults.add(subject="migration", path="^prod/again$", message="no route to host")
+    evacuation = {"annotations": {"kubevirt.io/evacuationMigration": "worker-0"}}
+    played.create(MIGRATIONS, "first", {"vmiName": "again"}, "prod", metadata=evacuation)
+    assert played.get(MIGRATIONS, "first", "prod")["status"]["phase"] == "Failed"
+    played.cluster.faults.clear()
+    with slowly(played):
+        played.create(MIGRATIONS, "second", {"vmiName": "again"}, "prod", metadata=evacuation)
+        assert pending(played, "second") == ["second"]
+    assert played.get(MIGRATIONS, "second", "prod")["status"]["phase"] == "Succeeded"
 
 
 def policy(name: str, instance: dict[str, str], namespace: dict[str, str], **spec: Any) -> Object:

@@ -181,7 +181,7 @@ def test_a_restore_to_a_running_machine_waits_for_it_to_stop(played: Played) -> 
     played.machine("busy")
     played.create("virtualmachinesnapshots.snapshot.kubevirt.io", "b", {"source": source("busy")}, "prod")
     snapshot = played.get("virtualmachinesnapshots.snapshot.kubevirt.io", "b", "prod")
-    assert snapshot["status"]["indications"] == ["Online", "GuestAgent"]
+    assert snapshot["status"]["indications"] == ["GuestAgent", "Online"]
     restores = "virtualmachinerestores.snapshot.kubevirt.io"
     played.create(restores, "b", {"target": source("busy"), "virtualMachineSnapshotName": "b"}, "prod")
     waiting = conditions(played.get(restores, "b", "prod"))["Progressing"]["reason"]

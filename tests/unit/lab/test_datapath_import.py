@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from served import as_archive, as_layout, as_repository, container_disk, serving
 from virtlab.certificates import Authority
-from volumes import CDI, MIB, Object, Volumes, digest, image
+from volumes import CDI, MIB, Object, Volumes, digest, image, zstd_compress
 
 needs_qemu = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-img is not installed")
 
@@ -47,7 +47,7 @@ def last_words(volumes: Volumes, name: str) -> str:
     return str(pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["message"])
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress], ids=["raw", "gz", "xz"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress, zstd_compress], ids=["raw", "gz", "xz", "zst"])
 def test_an_image_is_imported_bit_for_bit(volumes: Volumes, tmp_path: Path, pack: Any) -> None:
     raw = image(tmp_path / "raw")
     with serving(files={"/disk": pack(raw.read_bytes())}) as served:
@@ -69,6 +69,14 @@ def test_a_qcow2_image_is_imported(volumes: Volumes, tmp_path: Path) -> None:
         volumes.data_volume("disk", {"http": {"url": f"{served.url}/disk.qcow2"}})
         volumes.phase("disk", "Succeeded")
     assert digest(volumes.disk("disk"), 8 * MIB) == digest(raw)
+
+
+def test_a_cd_is_imported_as_it_is(volumes: Volumes) -> None:
+    cd = bytes(32 << 10) + b"\x01CD001\x01".ljust(2048, b"\0") + b"\xffCD001\x01".ljust(2048, b"\0") + b"x" * 2048
+    with serving(files={"/install.iso": cd}) as served:
+        volumes.data_volume("cd", {"http": {"url": f"{served.url}/install.iso"}})
+        volumes.phase("cd", "Succeeded")
+    assert volumes.disk("cd").read_bytes()[: len(cd)] == cd
 
 
 def test_credentials_headers_and_redirects_are_used(volumes: Volumes, tmp_path: Path) -> None:

@@ -93,21 +93,44 @@ def test_a_running_machine_is_still_until_every_disk_is_cut(played: Played) -> N
     status = snapshot(played)
     assert status["phase"] == "Succeeded"
     assert guest.calls == ["freeze prod/vm with 0 snapshots", "thaw prod/vm with 2 snapshots"]
-    assert status["indications"] == ["Online", "GuestAgent"]
-    assert [item["indication"] for item in status["sourceIndications"]] == ["Online", "GuestAgent"]
+    assert status["indications"] == ["GuestAgent", "Online"]
+    assert [item["indication"] for item in status["sourceIndications"]] == ["GuestAgent", "Online"]
 
 
 @pytest.mark.parametrize(
     ("conditions", "said"),
     [
-        ([], ["Online", "NoGuestAgent"]),
-        ([{"type": "AgentConnected", "status": "True"}], ["Online", "GuestAgent"]),
+        ([], ["NoGuestAgent", "Online"]),
+        ([{"type": "AgentConnected", "status": "True"}], ["GuestAgent", "Online"]),
         ([{"type": "AgentConnected", "status": "True"}, {"type": "Paused", "status": "True"}], ["Online", "Paused"]),
     ],
 )
 def test_a_snapshot_says_how_its_guest_was(conditions: list[dict[str, str]], said: list[str]) -> None:
     assert indications({"status": {"phase": "Running", "conditions": conditions}}) == said
     assert indications({"status": {"phase": "Scheduled"}}) == indications(None) == []
+
+
+def test_a_snapshot_says_that_a_windows_could_not_stand_still_and_that_it_is_not_whole() -> None:
+    guest = {"status": {"phase": "Running", "conditions": [{"type": "AgentConnected", "status": "True"}]}}
+    limit = "command Freeze failed: fsfreeze is limited up to 10 seconds"
+    assert indications(guest, limit) == ["GuestAgent", "Online", "QuiesceTimeout"]
+    assert indications(guest, partial=True) == ["GuestAgent", "Online", "PartialSnapshot"]
+    assert indications(None, partial=True) == ["PartialSnapshot"]
+
+
+def test_a_snapshot_fails_at_its_deadline_and_lets_go_of_what_it_has(played: Played) -> None:
+    guest = machine(played, 1)
+    guest.broken = True
+    source = {"apiGroup": "kubevirt.io", "kind": "VirtualMachine", "name": "vm"}
+    played.create(SNAPSHOTS, "s", {"source": source, "failureDeadline": "1s"}, "prod")
+    assert played.get(SNAPSHOTS, "s", "prod")["status"]["phase"] == "InProgress"
+    played.manager.settle(30, horizon=3)
+    status = played.get(SNAPSHOTS, "s", "prod")["status"]
+    assert status["phase"] == "Failed"
+    said = {item["type"]: (item["status"], item["reason"]) for item in status["conditions"]}
+    assert said["Failure"] == ("True", "snapshot deadline exceeded")
+    assert said["Progressing"] == ("False", "Operation failed")
+    assert played.list("virtualmachinesnapshotcontents.snapshot.kubevirt.io", "prod") == []
 
 
 def test_a_machine_that_is_off_needs_no_freezing(played: Played) -> None:

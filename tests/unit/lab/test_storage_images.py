@@ -7,6 +7,7 @@ import lzma
 import random
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,12 @@ from virtlab.storage.formats import sniff, unpacker
 from virtlab.storage.problems import DataProblem, NoCapacity
 from virtlab.storage.receive import Receiver, Target
 from virtlab.storage.sizes import required, usable
-from volumes import MIB, digest, image
+from volumes import MIB, digest, image, zstd_compress
 
 needs_qemu = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-img is not installed")
+
+
+PACKS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "xz": lzma.compress, "zst": zstd_compress}
 
 
 def receive(target: Target, data: bytes, step: int = 70_001) -> Receiver:
@@ -56,10 +60,10 @@ def test_a_format_is_known_by_its_first_bytes(head: bytes, format: str) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 7, 4096])
-@pytest.mark.parametrize(("format", "pack"), [("gz", gzip.compress), ("xz", lzma.compress)])
-def test_a_compressed_stream_is_unpacked_whatever_its_pieces(format: str, pack: object, step: int) -> None:
+@pytest.mark.parametrize("format", PACKS)
+def test_a_compressed_stream_is_unpacked_whatever_its_pieces(format: str, step: int) -> None:
     data = b"some data " * 500
-    packed = gzip.compress(data) if pack is gzip.compress else lzma.compress(data)
+    packed = PACKS[format](data)
     packed += packed  # one member after another
     unpack = unpacker(format)
     found = b"".join(
@@ -67,6 +71,10 @@ def test_a_compressed_stream_is_unpacked_whatever_its_pieces(format: str, pack: 
     )
     unpack.finish()
     assert found == data + data
+    cut = unpacker(format)
+    list(cut.feed(packed[:-3]))
+    with pytest.raises(DataProblem, match="unexpected EOF"):
+        cut.finish()
 
 
 @needs_qemu

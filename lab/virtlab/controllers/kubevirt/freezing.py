@@ -19,19 +19,37 @@ MESSAGES = {
     "NoGuestAgent": (
         "Guest agent was not available. Snapshot is crash-consistent and may not be application-consistent."
     ),
+    "QuiesceTimeout": (
+        "Guest agent quiesced the filesystem, but the freeze window timed out before completion. "
+        "Snapshot is crash-consistent and may not be application-consistent."
+    ),
+    "PartialSnapshot": (
+        "Not all snapshotable volumes were included in the snapshot. "
+        "Check status.snapshotVolumes for excluded volumes and VM VolumeSnapshotStatus for details."
+    ),
     "Paused": (
         "Snapshot taken while the VM was paused. Snapshot is crash-consistent and may not be application-consistent."
     ),
 }
 
 
-def indications(vmi: Object | None) -> list[str]:
-    """Of a snapshot of a machine with that instance; none when it does not run."""
-    if vmi is None or phase(vmi) != "Running":
-        return []
-    if is_true(vmi, "Paused"):
-        return ["Online", "Paused"]
-    return ["Online", "GuestAgent" if is_true(vmi, "AgentConnected") else "NoGuestAgent"]
+VSS_LIMIT = "fsfreeze is limited"  # what the agent of a Windows says that cannot stand still any longer
+
+
+def indications(vmi: Object | None, error: str = "", *, partial: bool = False) -> list[str]:
+    """Of a snapshot of a machine with that instance, sorted as KubeVirt does; none when it does not run.
+
+    C(error) is what went wrong before; C(partial): volumes that could be in it are not.
+    """
+    found = []
+    if vmi is not None and phase(vmi) == "Running":
+        if is_true(vmi, "Paused"):
+            found = ["Online", "Paused"]
+        elif is_true(vmi, "AgentConnected"):
+            found = ["GuestAgent", "Online", *(["QuiesceTimeout"] if VSS_LIMIT in error else [])]
+        else:
+            found = ["NoGuestAgent", "Online"]
+    return [*found, *(["PartialSnapshot"] if partial else [])]
 
 
 class Freezer:

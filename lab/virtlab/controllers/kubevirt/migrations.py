@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from virtlab.admission.kubevirt.settings import settings
 from virtlab.controllers.conditions import find_condition, is_true, with_condition, without_condition
 from virtlab.controllers.kubevirt.launchers import cpu_ratio, guest_memory, launcher_pod
 from virtlab.controllers.kubevirt.live_resources import CPU, MEMORY, MEMORY_FAILED
@@ -419,6 +420,8 @@ class EvacuationController(Controller):
         node = status.get("evacuationNodeName")
         if not node or node != status.get("nodeName") or not is_true(vmi, "LiveMigratable"):
             return None
+        if (vmi["spec"].get("evictionStrategy") or settings(self.cluster.store).eviction_strategy) == "External":
+            return None  # another controller moves it
         own = [item for item in self.list(MIGRATIONS, key[0]) if item["spec"].get("vmiName") == key[1]]
         if any(phase(item) not in FINAL for item in own):
             return None

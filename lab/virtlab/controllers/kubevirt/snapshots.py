@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
+from virtlab.admission.hyperconverged import seconds
+from virtlab.clock import parse_stamp
 from virtlab.controllers.conditions import Condition, condition, merged
 from virtlab.controllers.kubevirt.freezing import MESSAGES, Freezer, indications
 from virtlab.controllers.kubevirt.names import PVCS, VMIS, VMS
@@ -19,7 +22,9 @@ SNAPSHOTS = "virtualmachinesnapshots.snapshot.kubevirt.io"
 CONTENTS = "virtualmachinesnapshotcontents.snapshot.kubevirt.io"
 VOLUME_SNAPSHOTS = "volumesnapshots.snapshot.storage.k8s.io"
 FINALIZER = "snapshot.kubevirt.io/vmsnapshot-protection"
+DEADLINE = 300.0  # real seconds that a snapshot may take which says nothing of it
 RETRY = 5.0  # real seconds until a machine that could not be frozen is frozen again
+SNAPSHOTTABLE = ("persistentVolumeClaim", "dataVolume", "memoryDump")
 CONTENT_FINALIZER = "snapshot.kubevirt.io/vmsnapshotcontent-protection"
 
 
@@ -71,6 +76,29 @@ class SnapshotController(Controller):
             return None
         if phase(snapshot) in ("Succeeded", "Failed"):
             return None
+        left = self._time_left(snapshot)
+        if left < 0:
+            self._give_up(snapshot)
+            return None
+        again = self._advance(key, snapshot)
+        done = phase(self.find(SNAPSHOTS, *key)) in ("Succeeded", "Failed")
+        if done:
+            return None
+        return min(left, again or left) + 0.01 if again or left < math.inf else None
+
+    def _time_left(self, snapshot: Object) -> float:
+        """Seconds until its failureDeadline; 0 is none."""
+        since = parse_stamp(snapshot["metadata"]["creationTimestamp"])
+        allowed = seconds(snapshot["spec"]["failureDeadline"]) if snapshot["spec"].get("failureDeadline") else DEADLINE
+        return math.inf if not allowed else allowed - (self.cluster.clock.now() - since).total_seconds()
+
+    def _give_up(self, snapshot: Object) -> None:
+        self._freezer.thaw(snapshot)
+        self._remove_content(snapshot)
+        failed = condition("Failure", True, "snapshot deadline exceeded", lastProbeTime=None)
+        self._report(snapshot, "Failed", [*pair("Operation failed", "Not ready", False), failed])
+
+    def _advance(self, key: Key, snapshot: Object) -> float | None:
         finalizers = snapshot["metadata"].get("finalizers") or []
         if FINALIZER not in finalizers:
             metadata = {**snapshot["metadata"], "finalizers": [*finalizers, FINALIZER]}
@@ -104,12 +132,13 @@ class SnapshotController(Controller):
             self._report(snapshot, "InProgress", pair("In error state", "Not ready", False), error=error)
             return RETRY
         included, excluded, backups, ready, problem_text = [], [], [], True, ""
+        partial = False
         for volume in template_volumes(vm):
             claim = self.find(PVCS, namespace, claim_name(volume)) if claim_name(volume) else None
             chosen = snapshot_class(self, claim["spec"].get("storageClassName", "")) if claim is not None else None
             if claim is None or chosen is None:
-                if claim is not None:
-                    excluded.append(volume["name"])
+                excluded.append(volume["name"])
+                partial = partial or any(kind in volume for kind in SNAPSHOTTABLE)
                 continue
             included.append(volume["name"])
             name = f"vmsnapshot-{uid}-volume-{volume['name']}"
@@ -152,7 +181,8 @@ class SnapshotController(Controller):
         live = self.find(CONTENTS, namespace, content)
         if live is not None:
             self.write_status(CONTENTS, live, {"creationTime": self.cluster.clock.stamp(), "readyToUse": True})
-        said = indications(vmi)
+        before = ((snapshot.get("status") or {}).get("error") or {}).get("message", "")
+        said = indications(vmi, before, partial=partial)
         if said:
             extra["indications"] = said
             extra["sourceIndications"] = [{"indication": item, "message": MESSAGES[item]} for item in said]
@@ -203,12 +233,16 @@ class SnapshotController(Controller):
 
     def _remove(self, snapshot: Object) -> None:
         self._freezer.thaw(snapshot)
+        if (snapshot["spec"].get("deletionPolicy") or "Delete") == "Delete":
+            self._remove_content(snapshot)
+        if FINALIZER in (snapshot["metadata"].get("finalizers") or ()):
+            self.drop_finalizer(SNAPSHOTS, snapshot, FINALIZER)
+
+    def _remove_content(self, snapshot: Object) -> None:
         namespace = snapshot["metadata"]["namespace"]
         content = self.find(CONTENTS, namespace, f"vmsnapshot-content-{snapshot['metadata']['uid']}")
-        if content is not None and (snapshot["spec"].get("deletionPolicy") or "Delete") == "Delete":
+        if content is not None:
             self.delete(CONTENTS, namespace, content["metadata"]["name"])
             live = self.find(CONTENTS, namespace, content["metadata"]["name"])
             if live is not None:
                 self.drop_finalizer(CONTENTS, live, CONTENT_FINALIZER)
-        if FINALIZER in (snapshot["metadata"].get("finalizers") or ()):
-            self.drop_finalizer(SNAPSHOTS, snapshot, FINALIZER)

@@ -93,7 +93,10 @@ def test_a_demanded_agent_has_to_be_connected_where_a_guest_runs() -> None:
         snapshots.refuse_unquiesced(vm(), instance("Ready"))
 
 
-@pytest.mark.parametrize("indications", [["Online", "NoGuestAgent"], ["Online", "GuestAgent", "QuiesceFailed"]])
+@pytest.mark.parametrize(
+    "indications",
+    [["Online", "NoGuestAgent"], ["Online", "GuestAgent", "QuiesceFailed"], ["GuestAgent", "Online", "QuiesceTimeout"]],
+)
 def test_a_snapshot_that_was_not_frozen_fails_who_demanded_it(indications: list[str]) -> None:
     with pytest.raises(Failure, match="not frozen"):
         snapshots.refuse_unfrozen("one", {"status": {"indications": indications}})
