@@ -88,6 +88,14 @@ options:
     type: str
     choices: [refuse, keep, replace]
     default: refuse
+  checksums:
+    description:
+      - For volumes of O(download_dest), by their names, what their files must have, for example
+        C({db-root: "sha256:1d2f..."}); algorithms as for O(virtstack.core.image_download#module:checksum). A volume
+        that the export does not have is refused.
+      - A file that is there and has it is left as it is, whatever O(if_exists) says. One that was fetched and does not
+        have it is removed, and the task fails.
+    type: dict
   import_to:
     description:
       - Where to import what is exported, in the same task. Needs O(wait). The task waits until the disks are filled.
@@ -278,6 +286,7 @@ SPEC = ModuleSpec(
         "download_dest": {"type": "path"},
         "format": {"type": "str", "choices": ["raw", "gzip"], "default": "raw"},
         "if_exists": {"type": "str", "choices": list(IF_EXISTS), "default": "refuse"},
+        "checksums": {"type": "dict"},
         "import_to": {"type": "dict", "options": _ELSEWHERE},
         "labels": {"type": "dict"},
         "annotations": {"type": "dict"},

@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..cluster.client import Client
 from ..cluster.declare import read_many
 from ..cluster.resource import Object
+from ..known import known
 from ..libraries import yaml
+from ..machine.image_file import checksum_of
+from ..machine.refusal import Refused
 from ..task import Failure, Result, Task
 from ..whole_file import write_whole
 from . import exports
@@ -43,6 +47,8 @@ def export_source(client: Client, task: Task) -> Result:
     for needed in _NEED_WAIT:
         if params[needed] and not params["wait"]:
             raise Failure(f"{needed}: can only be done when the export is ready; set wait: true as well.")
+    if params["checksums"] and not params["download_dest"]:
+        raise Failure("checksums: are those of files in download_dest; give that as well.")
     return _Export(client, task, course, name).run()
 
 
@@ -57,6 +63,15 @@ def _told(found: Object | None) -> Result:
     return {**exports.tell(found), **_NOTHING_DONE}
 
 
+def _checksums(given: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    try:
+        return {name: known(checksum_of(str(value))) for name, value in given.items()}
+    except Refused as refused:
+        raise Failure(
+            " ".join(f"checksums: {problem.partition(': ')[2]}." for problem in refused.problems)
+        ) from refused
+
+
 class _Export:
     def __init__(self, client: Client, task: Task, course: Course, name: str) -> None:
         self._client = client
@@ -65,6 +80,7 @@ class _Export:
         self._course = course
         self._name = name
         self._import = Import(client, task) if task.params["import_to"] else None
+        self._checksums = _checksums(task.params["checksums"] or {})
 
     def run(self) -> Result:
         namespace = self._params["namespace"]
@@ -174,7 +190,15 @@ class _Export:
         if not Path(directory).is_dir():
             raise Failure(f"download_dest: there is no directory {directory}. Make it first.")
         volumes = [str(item.get("name")) for item in at(served.export, f"status.links.{served.side}.volumes")]
-        targets = {name: exports.within(directory, name, params["format"], params["if_exists"]) for name in volumes}
+        if unknown := sorted(set(self._checksums) - set(volumes)):
+            raise Failure(
+                f"checksums: the export has no volume {', '.join(unknown)}; it has {', '.join(volumes)}. Nothing was"
+                " fetched."
+            )
+        targets = {
+            name: exports.within(directory, name, params["format"], params["if_exists"], self._checksums.get(name))
+            for name in volumes
+        }
         # All are looked at before the first is fetched.
         present = {name: target.present() for name, target in targets.items()}
         files = []

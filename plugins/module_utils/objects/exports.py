@@ -201,7 +201,7 @@ def served(client: Client, export: Object) -> Served:
     return Served(client, export, side)
 
 
-def within(directory: str, volume: str, wanted: str, if_exists: str) -> Target:
+def within(directory: str, volume: str, wanted: str, if_exists: str, checksum: tuple[str, str] | None = None) -> Target:
     """The file of a volume in a directory. Raises Failure for a name that would lead out of it."""
     if not _PLAIN_NAME.fullmatch(volume):
         raise Failure(
@@ -209,4 +209,4 @@ def within(directory: str, volume: str, wanted: str, if_exists: str) -> Target:
             f" of {directory}."
         )
     suffix = {"raw": ".img", "gzip": ".img.gz"}[wanted]
-    return Target(Path(directory) / f"{volume}{suffix}", if_exists)
+    return Target(Path(directory) / f"{volume}{suffix}", if_exists, checksum)

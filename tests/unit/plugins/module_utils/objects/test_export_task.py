@@ -132,6 +132,25 @@ def test_nothing_is_fetched_over_files_that_are_there(client: Client, disk: str,
     assert (tmp_path / "disk.img").read_text() == "dear"
 
 
+def test_a_file_has_the_checksum_that_is_wanted(client: Client, disk: str, tmp_path: Path) -> None:
+    def fetch(**given: Any) -> Result:
+        return run(client, disk, pvc="disk", download_dest=str(tmp_path), **given)
+
+    for checksums, told in (
+        ({"disk": "nonsense"}, r"checksums: 'nonsense' is none"),
+        ({"other": f"sha256:{'0' * 64}"}, "the export has no volume other; it has disk. Nothing was fetched"),
+        ({"disk": f"sha256:{'0' * 64}"}, "not 0000.* It was removed"),
+    ):
+        with pytest.raises(Failure, match=told):
+            fetch(checksums=checksums)
+        assert not list(tmp_path.iterdir())
+    with pytest.raises(Failure, match="give that as well"):
+        run(client, disk, pvc="disk", checksums={"disk": f"sha256:{'0' * 64}"})
+    digest = fetch()["exports"][0]["files"][0]["sha256"]
+    # What is there with its checksum is no hindrance.
+    assert not fetch(checksums={"disk": f"sha256:{digest}"})["changed"]
+
+
 def test_an_import_does_not_take_a_claim_that_has_the_name_of_its_volume(client: Client, namespace: str) -> None:
     template = {
         "metadata": {"name": "db-root"},

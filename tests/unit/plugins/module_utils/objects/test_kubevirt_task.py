@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
+from ansible_collections.virtstack.core.plugins.module_utils.cluster.client import Client
 from ansible_collections.virtstack.core.plugins.module_utils.machine.refusal import Refused
 from ansible_collections.virtstack.core.plugins.module_utils.objects import kubevirt_task
 from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_options import seeds
-from ansible_collections.virtstack.core.plugins.module_utils.task import Failure
+from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_task import Key, for_each
+from ansible_collections.virtstack.core.plugins.module_utils.task import Failure, Task
 
 INHERITED = {"memory": "1Gi", "labels": {"app": "web"}, "disks": [{"name": "root", "pvc": "x"}]}
 
@@ -72,3 +75,24 @@ def test_only_diffs_that_differ_are_shown() -> None:
 def test_the_seeds_of_items_are_secret() -> None:
     items = [{"name": "a", "cloud_init": {"user_data": "#cloud-config\npassword: x\n"}}, {"name": "b"}, "nonsense"]
     assert seeds({"vms": items}) == {"#cloud-config\npassword: x\n"}
+
+
+def test_no_more_than_the_limit_go_at_once(client: Client) -> None:
+    lock, pair = threading.Lock(), threading.Barrier(2, timeout=60)
+    at_once, most = 0, 0
+
+    def act(key: Key) -> dict[str, Any]:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        # Two go together, or this breaks.
+        pair.wait()
+        with lock:
+            at_once -= 1
+        return {"name": key[1], "changed": False}
+
+    keys: list[Key] = [("prod", f"vm{number}") for number in range(6)]
+    result = for_each(client, Task({}), keys, act, single=False, limit=2)
+    assert [item["name"] for item in result["vms"]] == [name for _namespace, name in keys]
+    assert most == 2
