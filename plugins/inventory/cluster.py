@@ -23,6 +23,7 @@ description:
 extends_documentation_fragment:
   - virtstack.core.cluster
   - virtstack.core.cluster.plugin
+  - virtstack.core.inventory
   - ansible.builtin.constructed
   - ansible.builtin.inventory_cache
 options:
@@ -51,13 +52,6 @@ options:
       - Only virtual machines whose fields match. KubeVirt's kinds know V(metadata.name) and V(metadata.namespace); the
         server refuses others.
     type: str
-  filters:
-    description:
-      - Jinja expressions over the host variables. A machine is listed when all of them are true.
-      - One that cannot be evaluated for a machine counts as false, with O(strict) as an error.
-    type: list
-    elements: str
-    default: []
   hostnames:
     description:
       - Jinja expressions over the host variables. The first that gives a text names the host.
@@ -91,15 +85,6 @@ options:
     type: list
     elements: str
     default: []
-  address_family:
-    description:
-      - The family of address to take from an interface.
-    type: str
-    choices:
-      - any
-      - ipv4
-      - ipv6
-    default: any
   service_types:
     description:
       - The types of Service to take with V(service) in O(address), the preferred first.
@@ -177,12 +162,6 @@ options:
       - status
       - os
       - instancetype
-  group_by_labels:
-    description:
-      - The keys of the labels of which to make groups, named C(label_<key>_<value>). A C(*) stands for any text.
-    type: list
-    elements: str
-    default: []
   group_prefix:
     description:
       - What to put before the name of every group of O(group_by), O(group_by_labels) and O(cluster_name).

@@ -23,6 +23,7 @@ description:
   - Host variables hold no secrets. Passwords of consoles and cloud-init data are never copied.
   - Host variables are data. An expression in a label of a virtual machine stays the text that it is.
 extends_documentation_fragment:
+  - virtstack.core.inventory
   - ansible.builtin.constructed
   - ansible.builtin.inventory_cache
 options:
@@ -56,13 +57,6 @@ options:
       - With V(0) no agent is asked.
     type: float
     default: 10.0
-  filters:
-    description:
-      - Jinja expressions over the host variables. A machine is listed when all of them are true.
-      - One that cannot be evaluated for a machine counts as false, with O(strict) as an error.
-    type: list
-    elements: str
-    default: []
   hostnames:
     description:
       - Jinja expressions over the host variables. The first that gives a text names the host.
@@ -96,15 +90,6 @@ options:
     type: list
     elements: str
     default: []
-  address_family:
-    description:
-      - The family of address to take.
-    type: str
-    choices:
-      - any
-      - ipv4
-      - ipv6
-    default: any
   windows_connection:
     description:
       - The connection for Windows guests, told by the guest agent, or else by the annotation C(vm.kubevirt.io/os) or
@@ -136,12 +121,6 @@ options:
       - node
       - status
       - os
-  group_by_labels:
-    description:
-      - The keys of the labels of which to make groups, named C(label_<key>_<value>). A C(*) stands for any text.
-    type: list
-    elements: str
-    default: []
   group_prefix:
     description:
       - What to put before the name of every group of O(group_by) and O(group_by_labels).

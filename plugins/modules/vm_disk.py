@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - virtstack.core.cluster
   - virtstack.core.declare
   - virtstack.core.wait
+  - virtstack.core.plug
 attributes:
   check_mode:
     support: full
@@ -33,23 +34,6 @@ seealso:
   - module: virtstack.core.vm
   - module: virtstack.core.vm_interface
 options:
-  vm:
-    description: Name of the machine.
-    type: str
-    required: true
-  namespace:
-    description: Namespace of the machine.
-    type: str
-    required: true
-  name:
-    description: Name of the disk in the machine, a DNS label.
-    type: str
-    required: true
-  state:
-    description: V(present) - the machine has the disk. V(absent) - it has it no more.
-    type: str
-    choices: [present, absent]
-    default: present
   persist:
     description:
       - Whether the machine itself gets the disk. With V(false) only the guest that runs now gets it, until it stops or
@@ -170,14 +154,6 @@ options:
       may always go.
     type: bool
     default: false
-  apply:
-    description:
-      - What is done about a change that a running guest gets only by a restart. V(next_boot) - it waits for the next
-        start, and RV(restart_required) says so. V(live) - it is refused, and nothing is changed. V(restart) - the guest
-        is restarted.
-    type: str
-    choices: [next_boot, live, restart]
-    default: next_boot
   wait:
     description:
       - Whether to wait until the guest has the disk, or has let it go. For a machine that does not run, until a volume
@@ -283,6 +259,7 @@ from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_di
     SOURCE_OPTIONS,
     manage_disk,
 )
+from ansible_collections.virtstack.core.plugins.module_utils.objects.plugging import PLUG_OPTIONS
 from ansible_collections.virtstack.core.plugins.module_utils.task import WAIT_OPTIONS, ModuleSpec, Result, Task, main
 
 SPEC = ModuleSpec(
@@ -290,15 +267,11 @@ SPEC = ModuleSpec(
         **CONNECTION_OPTIONS,
         **DECLARE_OPTIONS,
         **WAIT_OPTIONS,
-        "vm": {"type": "str", "required": True},
-        "namespace": {"type": "str", "required": True},
-        "name": {"type": "str", "required": True},
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        **PLUG_OPTIONS,
         "persist": {"type": "bool", "default": True},
         "delete_volume": {"type": "str"},
         **{name: DISK_OPTIONS[name] for name in DISK_OPTION_NAMES},
         "force": {"type": "bool", "default": False},
-        "apply": {"type": "str", "choices": ["next_boot", "live", "restart"], "default": "next_boot"},
     },
     mutually_exclusive=[SOURCE_OPTIONS],
 )

@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - virtstack.core.cluster
   - virtstack.core.declare
   - virtstack.core.wait
+  - virtstack.core.plug
 attributes:
   check_mode:
     support: full
@@ -36,23 +37,6 @@ seealso:
   - module: virtstack.core.vm_migration
   - module: virtstack.core.network_attachment
 options:
-  vm:
-    description: Name of the machine.
-    type: str
-    required: true
-  namespace:
-    description: Namespace of the machine.
-    type: str
-    required: true
-  name:
-    description: Name of the interface in the machine, a DNS label.
-    type: str
-    required: true
-  state:
-    description: V(present) - the machine has the interface. V(absent) - it has it no more.
-    type: str
-    choices: [present, absent]
-    default: present
   network:
     description: V(pod) for the pod network, or the name of a NetworkAttachmentDefinition, with its namespace before a
       slash where it is another than the machine's. One that is not there is refused. A new interface needs it.
@@ -97,14 +81,6 @@ options:
       connections of the pod network are interrupted by it.
     type: bool
     default: false
-  apply:
-    description:
-      - What is done about a change that a running guest gets only by a restart. V(next_boot) - it waits for the next
-        start, and RV(restart_required) says so. V(live) - it is refused, and nothing is changed. V(restart) - the guest
-        is restarted.
-    type: str
-    choices: [next_boot, live, restart]
-    default: next_boot
   wait:
     description:
       - Whether to wait until the guest has the interface, or has let it go. A machine that does not run is not waited
@@ -217,6 +193,7 @@ from ansible_collections.virtstack.core.plugins.module_utils.objects.kubevirt_in
     INTERFACE_OPTION_NAMES,
     manage_interface,
 )
+from ansible_collections.virtstack.core.plugins.module_utils.objects.plugging import PLUG_OPTIONS
 from ansible_collections.virtstack.core.plugins.module_utils.task import WAIT_OPTIONS, ModuleSpec, Result, Task, main
 
 SPEC = ModuleSpec(
@@ -224,13 +201,9 @@ SPEC = ModuleSpec(
         **CONNECTION_OPTIONS,
         **DECLARE_OPTIONS,
         **WAIT_OPTIONS,
-        "vm": {"type": "str", "required": True},
-        "namespace": {"type": "str", "required": True},
-        "name": {"type": "str", "required": True},
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        **PLUG_OPTIONS,
         **{name: INTERFACE_OPTIONS[name] for name in INTERFACE_OPTION_NAMES},
         "migrate": {"type": "bool", "default": False},
-        "apply": {"type": "str", "choices": ["next_boot", "live", "restart"], "default": "next_boot"},
     }
 )
 

@@ -38,8 +38,9 @@ from .kubevirt import (
 )
 from .kubevirt_disks import data_volume_spec, disk_entry
 from .kubevirt_options import Declaration
-from .kubevirt_power import is_live, machine_trouble
-from .kubevirt_present import Policy, present
+from .kubevirt_power import machine_trouble
+from .kubevirt_present import present
+from .plugging import machine_of, policy_of
 
 SOURCE_OPTIONS = (
     "boot_source",
@@ -86,17 +87,9 @@ MEANINGS: Mapping[str, str] = {
 
 def manage_disk(client: Client, task: Task) -> Result:
     """Run a task of C(vm_disk). Raises Failure."""
-    params = task.params
-    name, namespace = params["vm"], params["namespace"]
     try:
-        disk = _read(params)
-        vm = client.get(VIRTUAL_MACHINE, name, namespace)
-        if vm is None:
-            raise Failure(f"There is no VirtualMachine {namespace}/{name}. Check vm and namespace.")
-        if at(vm, "metadata.deletionTimestamp"):
-            raise Failure(f"VirtualMachine {label(vm)} is being deleted.")
-        instance = client.get(VIRTUAL_MACHINE_INSTANCE, name, namespace)
-        job = _Job(client, task, vm, instance if is_live(instance) else None, disk)
+        disk = _read(task.params)
+        job = _Job(client, task, *machine_of(client, task.params), disk)
         return job.absent() if disk.absent else job.present()
     except Refused as refused:
         raise Failure(" ".join(f"{problem}." for problem in refused.problems)) from refused
@@ -333,17 +326,8 @@ class _Job:
 
     def _declared(self, disk: Disk) -> Result:
         """Write what hot plug cannot do into the machine, for its next start."""
-        params = self.task.params
-        policy = Policy(
-            check_mode=self.task.check_mode,
-            diff=self.task.diff,
-            force_conflicts=params["force_conflicts"],
-            apply=params["apply"],
-            timeout=params["wait_timeout"] if params["wait"] else None,
-            progress=self.task.progress,
-        )
         declaration = Declaration(self.name, self.namespace, Machine(disks=(disk,)))
-        told, after = present(self.client, declaration, self.vm, policy)
+        told, after = present(self.client, declaration, self.vm, policy_of(self.task))
         for note in told["notes"]:
             self.task.warn(note)
         self.vm = after or self.vm

@@ -22,26 +22,20 @@ from . import kubevirt_plug as plug
 from .kubevirt import DEVICES, SPEC, VIRTUAL_MACHINE, VIRTUAL_MACHINE_INSTANCE, at, by_name, label
 from .kubevirt_migration_task import move
 from .kubevirt_options import Declaration
-from .kubevirt_power import is_live, machine_trouble
-from .kubevirt_present import Policy, present
+from .kubevirt_power import machine_trouble
+from .kubevirt_present import present
 from .network import NETWORK_ATTACHMENT_DEFINITION
+from .plugging import machine_of, policy_of
 
 INTERFACE_OPTION_NAMES = ("network", "binding", "model", "mac", "boot_order", "ports", "link")
 
 
 def manage_interface(client: Client, task: Task) -> Result:
     """Run a task of C(vm_interface). Raises Failure."""
-    params = task.params
-    name, namespace = params["vm"], params["namespace"]
+    options = {option: task.params[option] for option in ("name", "state", *INTERFACE_OPTION_NAMES)}
     try:
-        interface = read_interface({option: params[option] for option in ("name", "state", *INTERFACE_OPTION_NAMES)})
-        vm = client.get(VIRTUAL_MACHINE, name, namespace)
-        if vm is None:
-            raise Failure(f"There is no VirtualMachine {namespace}/{name}. Check vm and namespace.")
-        if at(vm, "metadata.deletionTimestamp"):
-            raise Failure(f"VirtualMachine {label(vm)} is being deleted.")
-        instance = client.get(VIRTUAL_MACHINE_INSTANCE, name, namespace)
-        job = _Job(client, task, vm, instance if is_live(instance) else None, interface)
+        interface = read_interface(options)
+        job = _Job(client, task, *machine_of(client, task.params), interface)
         return job.absent() if interface.absent else job.present()
     except Refused as refused:
         raise Failure(" ".join(f"{problem}." for problem in refused.problems)) from refused
@@ -134,17 +128,8 @@ class _Job:
             )
 
     def _write(self, machine: Machine, definition: Mapping[str, Any], action: str) -> None:
-        params = self.task.params
-        policy = Policy(
-            check_mode=self.task.check_mode,
-            diff=self.task.diff,
-            force_conflicts=params["force_conflicts"],
-            apply=params["apply"],
-            timeout=params["wait_timeout"] if params["wait"] else None,
-            progress=self.task.progress,
-        )
         declaration = Declaration(self.result["vm"], self.result["namespace"], machine, definition=definition)
-        told, after = present(self.client, declaration, self.vm, policy)
+        told, after = present(self.client, declaration, self.vm, policy_of(self.task))
         for note in told["notes"]:
             self.task.warn(note)
         self.vm = after or self.vm
