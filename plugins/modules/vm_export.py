@@ -90,9 +90,9 @@ options:
     default: refuse
   checksums:
     description:
-      - For volumes of O(download_dest), by their names, what their files must have, for example
-        C({db-root: "sha256:1d2f..."}); algorithms as for O(virtstack.core.image_download#module:checksum). A volume
-        that the export does not have is refused.
+      - What the files of O(download_dest) must have, by the names of their volumes, for example V(sha256:1d2f...) under
+        C(db-root). The algorithms are those of M(virtstack.core.image_download). A volume that the export does not have
+        is refused.
       - A file that is there and has it is left as it is, whatever O(if_exists) says. One that was fetched and does not
         have it is removed, and the task fails.
     type: dict
