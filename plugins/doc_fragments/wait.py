@@ -12,9 +12,6 @@ options:
   wait:
     description:
       - Whether to wait until the result is there. The wait ends at once, with the reason, when it cannot come any more.
-      - That no node has room for a pod (C(Unschedulable)) ends it only when that has held for a tenth of
-        O(wait_timeout), at most 30 seconds, since a node may become free or come. Where a cluster autoscaler says that
-        it makes a node (the event C(TriggeredScaleUp)), it is waited on.
       - In check mode nothing is waited for.
       - What is waited for is watched. Where the user may get it but not watch it, it is read every 2 seconds, which is
         shown with the progress.
@@ -24,6 +21,9 @@ options:
     description:
       - Seconds to wait with O(wait=true). When they are over, the task fails with what was seen last. Must be 0
         or more.
+      - That no node has room for a pod (C(Unschedulable)) ends a wait only when that has held for a tenth of these
+        seconds, at most 30, since a node may become free or come. Where a cluster autoscaler says that it makes a node
+        (the event C(TriggeredScaleUp)), it is waited on.
     type: int
     default: 300
 """
