@@ -85,7 +85,8 @@ options:
     description:
       - Whether to wait until the guests are on their new nodes, or the cancelled migrations have ended.
       - The wait for a guest ends at once, with the reason, when its migration failed, when no node has had room for it
-        for a while (see O(wait_timeout)), or a quota leaves none. In the last two cases the migration is cancelled, so that it does not come about later.
+        for a while (see O(wait_timeout)), or a quota leaves none. In the last two cases the migration is cancelled, so
+        that it does not come about later.
       - When O(wait_timeout), which counts for each guest on its own, is over, the migration goes on, and the next run
         adopts it.
     type: bool
