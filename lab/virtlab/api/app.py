@@ -11,7 +11,19 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDict
 
-from virtlab.api import control, crud, discovery, errors, lists, misbehaviour, negotiation, protobuf, scale, streams
+from virtlab.api import (
+    control,
+    crud,
+    discovery,
+    errors,
+    lists,
+    misbehaviour,
+    negotiation,
+    protobuf,
+    scale,
+    streams,
+    tunnel,
+)
 from virtlab.api.crud import Request, Result
 from virtlab.api.forms import entry_encoder, listed, marker, shown
 from virtlab.api.paths import Target, parse
@@ -192,6 +204,8 @@ class Server:
             answer = await answer.later()
         if answer.stream is not None:
             return await streams.serve(request, answer.stream)
+        if answer.ports is not None:
+            return await tunnel.serve(request, answer.ports)
         if answer.chunks is not None:
             return await streams.send(request, answer.chunks)
         return self._stamped(_answered(answer))

@@ -52,6 +52,12 @@ class Refused(Exception):
         self.status = status
 
 
+def _inside(request: web.Request) -> tuple[str, str] | None:
+    """Service and namespace of the export, where it is asked for by the service's name."""
+    host = INSIDE.match(request.headers.get("Host", ""))
+    return (host[1], host[2]) if host is not None else None
+
+
 class ExportServer:
     """Serves every export of the cluster that is ready."""
 
@@ -78,11 +84,11 @@ class ExportServer:
 
     def _export(self, request: web.Request) -> tuple[Object, str]:
         """The export that is asked for, and the path within it."""
-        host = INSIDE.match(request.headers.get("Host", ""))
-        if host is not None:
-            namespace, path = host[2], request.path.lstrip("/")
+        inside = self._forwarded(request) or _inside(request)
+        if inside is not None:
+            (service, namespace), path = inside, request.path.lstrip("/")
             entries = self.cluster.store.entries(EXPORTS, namespace)
-            found = (e.object for e in entries if (e.object.get("status") or {}).get("serviceName") == host[1])
+            found = (e.object for e in entries if (e.object.get("status") or {}).get("serviceName") == service)
             export = next(found, None)
         else:
             match = OUTSIDE.match(request.path)
@@ -95,6 +101,14 @@ class ExportServer:
         if not self._ready(export):
             raise Refused(503)
         return export, path
+
+    def _forwarded(self, request: web.Request) -> tuple[str, str] | None:
+        """Service and namespace of the export whose pod's port was forwarded to the client."""
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        client = self.volumes.export_clients.get(peer[1]) if peer else None
+        if client is None or client.writer.is_closing():
+            return None
+        return client.service, client.namespace
 
     def _ready(self, export: Object) -> bool:
         metadata = export["metadata"]

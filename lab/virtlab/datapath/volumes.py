@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from virtlab.datapath.container_disks import ContainerDisks
 from virtlab.datapath.jobs import Jobs
@@ -50,6 +51,14 @@ class Simulated:
         return None
 
 
+class Forwarded(NamedTuple):
+    """A client that was forwarded to the pod of an export, which is known by its service."""
+
+    namespace: str
+    service: str
+    writer: asyncio.StreamWriter
+
+
 class Volumes:
     """The files below C(root), the work on them, and where they are served (host:port, empty when they are not)."""
 
@@ -62,6 +71,7 @@ class Volumes:
         self.upload_host = ""
         self.export_host = ""
         self.export_ca = ""  # PEM
+        self.export_clients: dict[int, Forwarded] = {}  # by their ports
         self._held: dict[tuple[str, str], int] = {}
         self._holding = threading.Lock()
 

@@ -59,20 +59,22 @@ class Call:
 
 
 Opener = Callable[[], "Awaitable[Pipe]"]
+Dialer = Callable[[int], "Awaitable[Pipe]"]
 
 
 @dataclass(frozen=True)
 class Answer:
     """C(body): an object (sent as JSON), text (as plain text), or None (empty).
 
-    C(stream) opens what the client is connected with over WebSocket; C(later) makes an answer that takes its time;
-    C(chunks) is a text that grows while it is sent.
+    C(stream) opens what the client is connected with over WebSocket, C(ports) a port of a pod; C(later) makes an answer
+    that takes its time; C(chunks) is a text that grows while it is sent.
     """
 
     status: int = 200
     body: Any = None
     content_type: str | None = None
     stream: Opener | None = None
+    ports: Dialer | None = None
     later: Callable[[], Awaitable[Answer]] | None = None
     chunks: AsyncIterator[bytes] | None = None
 

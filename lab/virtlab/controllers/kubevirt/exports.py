@@ -23,6 +23,8 @@ from virtlab.store import Event
 EXPORTS = "virtualmachineexports.export.kubevirt.io"
 LIFE = 7200.0  # seconds, unless the export says otherwise
 SERVE = 3.0  # seconds until the export server runs
+SERVICE_LABEL = "kubevirt.io.virt-export-service"
+SERVER_PORT = 8443
 ALPHABET = string.ascii_letters + string.digits
 
 
@@ -49,6 +51,7 @@ class ExportController(Controller):
         uid, ends = export["metadata"]["uid"], expiry(export)
         status = {"links": {}, **old, "serviceName": service_name(key[1]), "phase": "Pending"}
         status["ttlExpirationTime"] = self.cluster.clock.stamp(ends)
+        self._serve(export, available=source.available)
         secret = self._token(export, source)
         if secret:
             status["tokenSecretRef"] = secret
@@ -94,6 +97,29 @@ class ExportController(Controller):
         self.create("secrets", {**body, "stringData": {"token": token}})
         self.event(export, "SecretCreated", f"Created default secret {namespace}/{secret}")
         return secret
+
+    def _serve(self, export: Object, *, available: bool) -> None:
+        """The service of the export, and the pod behind it. Its disks are not mounted, which the lab reads itself."""
+        namespace, name = export["metadata"]["namespace"], export["metadata"]["name"]
+        service, pod = service_name(name), f"virt-export-{name}"[:63].rstrip("-.")
+        selector = {SERVICE_LABEL: name[:63].rstrip("-.")}
+        metadata = {"namespace": namespace, "ownerReferences": [owner_reference(export)]}
+        if self.find("services", namespace, service) is None:
+            labels = {"kubevirt.io": "virt-exporter", **(export["metadata"].get("labels") or {})}
+            port = {"name": "export", "protocol": "TCP", "port": 443, "targetPort": SERVER_PORT}
+            spec = {"ports": [port], "selector": selector}
+            body = {"apiVersion": "v1", "kind": "Service", "spec": spec}
+            self.create("services", {**body, "metadata": {**metadata, "name": service, "labels": labels}})
+            self.event(export, "ServiceCreated", f"Created service {namespace}/{service}")
+        found = self.find("pods", namespace, pod)
+        if available and found is None:
+            container = {"name": "exporter", "image": "virt-exportserver", "resources": {}}
+            body = {"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [container], "restartPolicy": "Never"}}
+            labels = {**selector, **(export["metadata"].get("labels") or {})}
+            self.create("pods", {**body, "metadata": {**metadata, "name": pod, "labels": labels}})
+            self.event(export, "ExporterPodCreated", f"Created exporter pod {namespace}/{pod}")
+        elif not available and found is not None and not being_deleted(found):
+            self.delete("pods", namespace, pod)
 
     def _links(self, export: Object, source: Source) -> Object:
         volumes = self.cluster.volumes
