@@ -46,6 +46,7 @@ Result = TypeVar("Result")
 THREADS = 12
 ASK_AGAIN = 5.0  # seconds between two questions for addresses: nothing tells of those
 ASK_SOON = 0.5  # while the guest has none
+ABORT_AGAIN = 0.2  # seconds until libvirt is asked once more to call a migration off
 TRY_AGAIN = 5.0  # seconds until a device is plugged again that could not be
 CRASHED = Ending("Failed", "The VirtualMachineInstance crashed.")
 POWERED_OFF = Ending("Succeeded", "The VirtualMachineInstance was shut down.")
@@ -427,8 +428,12 @@ class RealGuests:
         self._begin(self._abort(guest))
 
     async def _abort(self, guest: Guest) -> None:
-        with contextlib.suppress(libvirt.libvirtError):
-            await self.work(lambda: self.domain(guest).abortJob())
+        """Ask until the migration is over: libvirt forgets what it is asked before the copying has begun."""
+        transfer = guest.transfer
+        while guest.moving and guest.transfer is transfer:
+            with contextlib.suppress(libvirt.libvirtError):
+                await self.work(lambda: self.domain(guest).abortJob())
+            await asyncio.sleep(ABORT_AGAIN)
 
     # Events
 
