@@ -55,6 +55,10 @@ def test_an_image_is_imported_bit_for_bit(volumes: Volumes, tmp_path: Path, pack
         done = volumes.phase("disk", "Succeeded")
     assert done["status"]["progress"] == "100.0%"
     assert (running(done)["reason"], running(done)["message"]) == ("Completed", "Import Complete")
+    told = volumes.events("disk")
+    assert ("ImportScheduled", "Import into disk scheduled") in told
+    assert ("ImportInProgress", "Import into disk in progress") in told
+    assert ("ImportSucceeded", "Successfully imported into PVC disk") in told
     disk = volumes.disk("disk")
     assert (digest(disk, 8 * MIB), disk.stat().st_size) == (digest(raw), 16 * MIB)
     assert disk.stat().st_blocks * 512 < MIB
@@ -238,6 +242,24 @@ def test_a_container_disk_is_imported(volumes: Volumes, tmp_path: Path, form: st
             "directory": lambda: f"oci-archive://{as_layout(made, tmp_path / 'image')}",
         }
         volumes.data_volume("disk", {"registry": {"url": urls[form]()}})
+        volumes.phase("disk", "Succeeded")
+    assert digest(volumes.disk("disk"), MIB) == digest(raw)
+
+
+def test_a_registry_with_a_certificate_and_a_login_is_used(volumes: Volumes, tmp_path: Path) -> None:
+    (tmp_path / "ca").mkdir()
+    authority = Authority(tmp_path / "ca", "a test")
+    raw = image(tmp_path / "raw", MIB)
+    made = as_repository(container_disk(raw.read_bytes()), "tiny", "1")
+    login = base64.b64encode(b"me:pass").decode()
+    secrets, maps = "/api/v1/namespaces/{ns}/secrets", "/api/v1/namespaces/{ns}/configmaps"
+    volumes.create(secrets, "Secret", "login", stringData={"accessKeyId": "me", "secretKey": "pass"})
+    volumes.create(maps, "ConfigMap", "trust", data={"ca.pem": authority.pem})
+    with serving(authority, files=made, needs={"Authorization": f"Basic {login}"}) as served:
+        url = f"docker://{served.url.removeprefix('https://')}/tiny:1"
+        volumes.data_volume("stranger", {"registry": {"url": url, "certConfigMap": "trust"}})
+        assert "unauthorized" in failing(volumes, "stranger").lower()
+        volumes.data_volume("disk", {"registry": {"url": url, "certConfigMap": "trust", "secretRef": "login"}})
         volumes.phase("disk", "Succeeded")
     assert digest(volumes.disk("disk"), MIB) == digest(raw)
 

@@ -108,3 +108,14 @@ def test_tokens_that_expire_soon(api: Api, lab: Any) -> None:
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     while api("POST", review, body, Authorization=f"Bearer {issued['status']['token']}").status != 401:
         assert time.monotonic() < until
+
+
+def test_a_node_is_switched_by_its_name(api: Api) -> None:
+    wrong = api("POST", "/virtlab/nodes", {"name": "worker-9", "on": False})
+    assert (wrong.status, wrong.message) == (
+        400,
+        "there is no node worker-9; there are: worker-0, worker-1, worker-2",
+    )
+    assert api("POST", "/virtlab/nodes", {"name": "worker-1", "on": True}).message == "node worker-1 is on already"
+    assert api("POST", "/virtlab/nodes", {"name": "worker-1"}).status == 400
+    assert api("GET", "/virtlab/nodes").body["nodes"] == {"worker-0": "on", "worker-1": "on", "worker-2": "on"}
