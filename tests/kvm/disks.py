@@ -7,8 +7,13 @@ import hashlib
 import json
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
+from virtlab.hosts.host import Host
 
 PATTERN = ("-P", "0xa5", "0", "24M")
 # Where guests write their words: behind the pattern.
@@ -79,3 +84,24 @@ def word_in(path: Path) -> str:
     command = ["qemu-io", "-r", "-U", "-c", f"read -v {WORDS} 8", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     return done.stdout.splitlines()[0].split()[-1]
+
+
+@contextmanager
+def slow_directory(host: Host) -> Iterator[Path]:
+    """A directory among the images of a host in which writing takes its time, for what is to be cut off."""
+    place, inside = host.images / "slow", "/var/lib/libvirt/images/slow"
+    place.mkdir(exist_ok=True)
+    done = host.exec(["bindfs", "--write-rate=12M", inside, inside])
+    if done.returncode:
+        pytest.skip(f"no directory can be slow here: {done.stderr.strip()}")
+    yield place
+    if host.running:
+        host.exec(["umount", "--lazy", inside])
+
+
+def wait_until_written(directory: Path, pattern: str) -> None:
+    """Until a file of the name has a MiB or more."""
+    until = time.monotonic() + 90
+    while not any(path.stat().st_size > 1024**2 for path in directory.glob(pattern)):
+        assert time.monotonic() < until, f"nothing is written to {directory}/{pattern}"
+        time.sleep(0.02)

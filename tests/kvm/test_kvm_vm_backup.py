@@ -123,10 +123,14 @@ class Saved:
 
 @pytest.fixture(scope="module")
 def _saved(alpha: Host, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
-    directory = tmp_path_factory.mktemp(NAME)
-    make_disk(alpha.images / f"{NAME}.qcow2")
-    machine = Saved(alpha, Console(directory / "console"), directory)
-    bulk = alpha.images / f"{NAME}-bulk.qcow2"
+    yield from saved_on(alpha, tiny, tmp_path_factory.mktemp(NAME))
+
+
+def saved_on(host: Host, tiny: Tiny, directory: Path) -> Iterator[Saved]:
+    """The machine on a host, with a disk that is quick and one that is large."""
+    make_disk(host.images / f"{NAME}.qcow2")
+    machine = Saved(host, Console(directory / "console"), directory)
+    bulk = host.images / f"{NAME}-bulk.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", "compat=1.1", bulk, "400M"], check=True)
     subprocess.run(["qemu-io", "-c", "write -P 1 0 400M", bulk], check=True, capture_output=True)
     disk = "".join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import threading
 import time
@@ -11,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from disks import assert_pattern, assert_whole, make_disk, read_word, word_in, write_word
+from disks import (
+    assert_pattern,
+    assert_whole,
+    make_disk,
+    read_word,
+    slow_directory,
+    wait_until_written,
+    word_in,
+    write_word,
+)
 from guests import Console, Guest, disk_xml, domain_xml, take_away, take_away_all
 from modules import call, refusal
 from playing import Ansible
@@ -350,21 +360,56 @@ def test_libvirtd_that_is_killed_leaves_a_machine_that_the_next_run_snapshots(
     write_word(snapped.domain, "wholexxx")
     options: dict[str, Any] = {"name": "cut-off", "external": kind != "internal", "memory": kind != "internal"}
     attempt = threading.Thread(target=lambda: suppressed(snapped, options))
-    attempt.start()
-    # It takes some tenths of a second, most of which the guest stands still.
-    until = time.monotonic() + 30
-    while attempt.is_alive() and time.monotonic() < until:
-        with suppress(libvirt.libvirtError):
-            if snapped.domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE:
-                break
-    snapped.restart_daemon()
-    attempt.join(60)
-    snapped.console.wait_for_ticks()
-    assert read_word(snapped.domain) == "wholexxx"
-    snapped.call(**options)
-    assert snapped.names == ["cut-off"]
-    assert_pattern(snapped.domain)
-    assert snapped.domain.isActive()
+    with slow_directory(snapped.host) as slow:
+        if kind == "internal":
+            attempt.start()
+            # It takes some tenths of a second, most of which the guest stands still.
+            until = time.monotonic() + 30
+            while attempt.is_alive() and time.monotonic() < until:
+                with suppress(libvirt.libvirtError):
+                    if snapped.domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE:
+                        break
+        else:
+            options["directory"] = f"{IMAGES}/{slow.name}"
+            attempt.start()
+            wait_until_written(slow, "*.memory")
+        snapped.restart_daemon()
+        attempt.join(60)
+        snapped.console.wait_for_ticks()
+        assert read_word(snapped.domain) == "wholexxx"
+        repaired = snapped.call(**options)
+        assert snapped.names == ["cut-off"]
+        assert kind == "internal" or repaired["changed"]
+        assert_pattern(snapped.domain)
+        assert snapped.domain.isActive()
+        snapped.clear()
+
+
+def test_a_playbook_that_is_killed_leaves_a_machine_that_the_next_run_snapshots(
+    snapped: Snapped, ansible: Ansible, tmp_path: Path
+) -> None:
+    write_word(snapped.domain, "killedxx")
+    options: dict[str, Any] = {"name": "cut-off", "external": True, "memory": True}
+    playbook = tmp_path / "snapshot.yml"
+    with slow_directory(snapped.host) as slow:
+        options["directory"] = f"{IMAGES}/{slow.name}"
+        task = {"name": "It takes its time", "virtstack.core.kvm_vm_snapshot": {**snapped.options, **options}}
+        playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
+        with ansible.begun(playbook) as begun:
+            wait_until_written(slow, "*.memory")
+            begun.kill()
+        assert "another job of libvirt is under way (snapshot)" in snapped.refusal(name="another")
+        # libvirt ends the snapshot without its task, and the next run finds what it would have made.
+        until = time.monotonic() + 120
+        while snapped.domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        snapped.console.wait_for_ticks()
+        assert read_word(snapped.domain) == "killedxx"
+        assert not snapped.call(**options)["changed"]
+        assert snapped.names == ["cut-off"]
+        assert_pattern(snapped.domain)
+        snapped.clear()
 
 
 def suppressed(snapped: Snapped, options: dict[str, Any]) -> None:

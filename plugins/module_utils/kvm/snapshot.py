@@ -178,6 +178,7 @@ class SnapshotTask:
         element.append(disks)
         made = [*files.values(), *([memory_file] if memory_file else [])]
         self._clear(made)
+        self._clear_memory(made)
         if made:
             note(self.domain, _KIND, {"name": name, "files": made})
         flags = libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC
@@ -237,6 +238,17 @@ class SnapshotTask:
                     self._refuse_in_use(path)
                     folder.delete(name)
                     self.repaired.append(f"{path}, left by a snapshot that was cut off, was deleted")
+
+    def _clear_memory(self, wanted: Sequence[str]) -> None:
+        """Memory that was saved for a snapshot that never came about is of no use; other layers may be in use."""
+        left = noted(self.domain, _KIND)
+        if left.get("name") in self.domain.snapshotListNames():
+            return
+        for path in left.get("files", []):
+            if path.endswith(".memory") and path not in wanted:
+                with suppress(KvmError):
+                    if delete_file(self.host, path):
+                        self.repaired.append(f"{path}, left by a snapshot that was cut off, was deleted")
 
     def _refuse_in_use(self, path: str) -> None:
         """QEMU may have taken the layer before libvirt could write that down."""
