@@ -96,3 +96,45 @@ def test_more_memory_than_the_host_has_is_told(host: Host) -> None:
     assert not call("kvm_vm", told=told, **wanted)["changed"] and told == []
     message = refusal("kvm_vm", **{**wanted, "run_strategy": "Always"}).message
     assert "Memory: 65536Gi is more than the" in message and "Its definition was written" in message
+
+
+def test_a_disk_that_is_declared_elsewhere_stays_and_that_is_told(host: Host, pool: Path, tmp_path: Path) -> None:
+    blank = {"blank": True, "size": "8Mi"}
+    call("kvm_vm", **machine(host, blank))
+    top = f"{pool}/{NAME}-data"
+    elsewhere = {"uri": host.uri, "name": f"{NAME}-pool", "type": "dir", "target": str(tmp_path), "state": "active"}
+    call("kvm_pool", **elsewhere)
+    same = [{**blank, "pool": "default"}, {"path": top}, {"volume": {"pool": "default", "name": f"{NAME}-data"}}]
+    other = [
+        {**blank, "pool": f"{NAME}-pool"},
+        {"path": "/srv/other.qcow2"},
+        {"volume": {"pool": f"{NAME}-pool", "name": "other"}},
+    ]
+
+    def said(disk: dict[str, Any]) -> str:
+        told: list[str] = []
+        assert not call("kvm_vm", told=told, **machine(host, disk))["changed"]
+        return " ".join(told)
+
+    try:
+        assert [said(disk) for disk in same] == [""] * 3
+        assert all(said(disk).startswith(f"disk data: is {top} and stays so") for disk in other)
+        # What a snapshot puts over a disk is no other disk.
+        call("kvm_vm_snapshot", uri=host.uri, vm=NAME, name="s", external=True, directory=str(tmp_path))
+        assert [said(disk) for disk in same] == [""] * 3
+    finally:
+        call("kvm_vm", uri=host.uri, name=NAME, state="absent", delete_disks=True)
+        call("kvm_pool", uri=host.uri, name=elsewhere["name"], state="absent")
+
+
+def test_what_is_plugged_in_does_not_take_the_place_of_what_waits_for_the_next_boot(host: Host) -> None:
+    wanted = machine(host, {"blank": True, "size": "8Mi"}, run_strategy="Always")
+    call("kvm_vm", **wanted)
+    watchdog = "<domain><devices><watchdog model='i6300esb' action='reset'/></devices></domain>"
+    assert call("kvm_vm", **wanted, xml=watchdog)["restart_reasons"] == ["watchdog"]
+    plugged = {**wanted, "interfaces": [{"name": "lan", "network": "default"}]}
+    assert call("kvm_vm", **plugged)["restart_reasons"] == ["watchdog"]
+    assert not call("kvm_vm", **plugged)["changed"]
+    call("kvm_vm_power", uri=host.uri, name=NAME, state="stopped", force=True)
+    call("kvm_vm_power", uri=host.uri, name=NAME, state="started")
+    assert call("kvm_vm", **plugged)["restart_reasons"] == []

@@ -31,7 +31,7 @@ from .vm_fleet import Fleet
 from .vm_options import ALWAYS, ONCE, RERUN_ON_FAILURE, Declaration
 from .vm_seed import DISK as SEED_DISK
 from .vm_seed import Seed, plan_seed
-from .vm_volumes import Making, Volumes, plan_volumes, readable
+from .vm_volumes import Making, Volumes, notes_of_places, plan_volumes, readable
 from .xml import differences, ensure, written
 
 
@@ -166,6 +166,8 @@ def _volumes(fleet: Fleet, made: Draft) -> Volumes:
     declaration, before = made.declaration, made.before
     known = view(before) if before is not None else None
     unfinished = kept(before).making if before is not None else {}
+    if known is not None:
+        made.notes += notes_of_places(fleet, declaration.machine.disks or (), known)
     new = [disk for disk in declaration.machine.disks or () if not disk.absent and _is_new(disk, known)]
     volumes = plan_volumes(fleet, declaration.name, new, unfinished)
     made.makings = volumes.makings

@@ -161,14 +161,19 @@ class Fleet:
         """The path of what a disk is, also of one that names a volume and its pool."""
         if disk.pool is None or disk.source is None:
             return disk.source
+        target = self.target(disk.pool)
+        return f"{target}/{disk.source}" if target else None
+
+    def target(self, pool: str) -> str | None:
+        """The directory of a pool, also of one that does not run."""
         with self._lock:
-            if disk.pool not in self._targets:
-                found = self.host.pool(disk.pool)
-                with asking(f"read pool {disk.pool}"):
+            if pool not in self._targets:
+                found = self.host.pool(pool)
+                with asking(f"read pool {pool}"):
                     document = parse(found.XMLDesc(0)) if found is not None else None
-                self._targets[disk.pool] = document.findtext("target/path") if document is not None else None
-            target = self._targets[disk.pool]
-        return f"{target.strip().rstrip('/')}/{disk.source}" if target else None
+                self._targets[pool] = document.findtext("target/path") if document is not None else None
+            target = self._targets[pool]
+        return target.strip().rstrip("/") if target else None
 
     def user(self, path: str, pool: str, volume: str, name: str) -> str | None:
         """Another machine than C(name) that has the volume: as a disk, or, as far as its XML tells, below one."""

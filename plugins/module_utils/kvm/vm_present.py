@@ -311,10 +311,12 @@ def _with_addresses(desired: Element, live: Element) -> Element:
     now, then = view(live), view(placed)
     pairs = [(disk.element, now.disk(disk.name)) for disk in then.disks]
     pairs += [(interface.element, now.interface(interface.name)) for interface in then.interfaces]  # type: ignore[misc]
+    # A device that waits for the next boot may have been given the place that the running guest had free.
+    taken = [address.attrib for address in placed.findall("devices/*/address")]
     for ours, theirs in pairs:
         for tag in ("address", "mac"):
             found = theirs.element.find(tag) if theirs is not None else None
-            if found is not None and ours.find(tag) is None:
+            if found is not None and ours.find(tag) is None and found.attrib not in taken:
                 ours.append(deepcopy(found))
     _copy_controllers(placed, live)
     return placed

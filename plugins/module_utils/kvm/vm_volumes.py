@@ -17,6 +17,7 @@ from .domain_new import memory_bytes
 from .errors import KvmError, asking
 from .library import libvirt
 from .naming import file_part
+from .view import DomainView
 from .vm_fleet import LOCAL_POOLS, Fleet, Pool, volume_at
 from .vm_image import check_url, fill_from_url
 from .xml import make, parse, written
@@ -251,6 +252,35 @@ def _known_format(fleet: Fleet, path: str) -> str | None:
         return None
     known = format_.get("type") if format_ is not None else None
     return known if known in ("raw", "qcow2") else "raw" if known == "iso" else None
+
+
+def notes_of_places(fleet: Fleet, disks: Sequence[Disk], known: DomainView) -> list[str]:
+    """That disks which a machine has are not where they are declared to be, where that is so: they stay."""
+    notes = []
+    for disk in disks:
+        found = known.disk(disk.name)
+        if found is None or found.source is None or disk.absent or found.device == "cdrom":
+            continue
+        option = disk.source.option if disk.source is not None else None
+        now = posixpath.normpath(fleet.place(found) or found.source)
+        if option == "path":
+            wanted = posixpath.normpath(disk.origin["path"])
+        elif option == "volume" and (found.pool, found.source) != (disk.origin["pool"], disk.origin["name"]):
+            wanted = f"{fleet.target(disk.origin['pool'])}/{disk.origin['name']}"
+        elif option != "volume" and disk.pool not in (None, found.pool):
+            wanted = f"{fleet.target(disk.pool or '')}/{posixpath.basename(now)}"
+        else:
+            continue
+        # A disk that has layers is what they are built on, too.
+        if wanted == now or wanted in (below := fleet.chain(now)):
+            continue
+        if option != "path" and option != "volume" and posixpath.dirname(wanted) in map(posixpath.dirname, below):
+            continue
+        notes.append(
+            f"disk {disk.name}: is {now} and stays so, although {wanted} is declared; to have another one, take it away"
+            " (state: absent), and declare that by a name of its own"
+        )
+    return notes
 
 
 def make_volumes(fleet: Fleet, makings: Sequence[Making], progress: Callable[[str], None]) -> None:
