@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ansible_collections.virtstack.core.plugins.module_utils.kvm import vm_absent, vm_present
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.agent import Agent
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.agent_exec import execute
 from modules import call, refusal
@@ -157,6 +158,34 @@ def test_a_guest_that_does_not_let_go_is_told(host: Host) -> None:
     later = call("kvm_vm", **machine, disks=gone)
     assert later["changed"] and later["restart_reasons"] == ["disk data: taken away"]
     assert "mend-deaf-data" in volumes(host)
+
+
+def test_what_something_else_writes_at_the_same_time_is_not_lost(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = {"uri": host.uri, "name": "mend-both", "memory": "64Mi", "interfaces": [], "run_strategy": "Halted"}
+    call("kvm_vm", **machine)
+    checked = vm_present.check_whole
+    others = iter([{"title": "of another task"}])
+
+    def another_task_comes_first(fleet: Any, made: Any) -> None:
+        """Between reading the machine and writing it."""
+        other = next(others, None) if made.declaration.description else None
+        if other:
+            call("kvm_vm", uri=host.uri, name="mend-both", **other)
+        checked(fleet, made)
+
+    monkeypatch.setattr(vm_present, "check_whole", another_task_comes_first)
+    assert call("kvm_vm", **machine, description="of this one")["changed"]
+    with opened(host) as connection:
+        domain = connection.lookupByName("mend-both")
+        assert (domain.metadata(1, None), domain.metadata(0, None)) == ("of another task", "of this one")
+        others = iter([{"memory": f"{size}Mi"} for size in range(65, 99)])
+        monkeypatch.setattr(vm_present, "_ATTEMPTS", 2)
+        failed = refusal("kvm_vm", **{**machine, "memory": None}, description="never")
+        assert "changed by something else again and again" in failed.message
+        # Another task deletes it while this one is about to.
+        monkeypatch.setattr(vm_absent, "_removed", lambda *_given: domain.undefine() or iter(()))
+        gone = call("kvm_vm", uri=host.uri, name="mend-both", state="absent")
+    assert not gone["changed"] and "mend-both" not in machines(host)
 
 
 def test_a_guest_reads_its_seed(host: Host) -> None:

@@ -56,26 +56,29 @@ def read_delete_disks(value: Any) -> frozenset[str] | None:
 
 def absent(fleet: Fleet, name: str, domain: libvirt.virDomain | None, removal: Removal) -> Result:
     """Delete one machine; the task's result for it. Raises Failure."""
-    result: Result = {
-        "name": name,
-        "changed": False,
-        "action": "unchanged",
-        "disks_kept": [],
-        "disks_deleted": [],
-        "removed": [],
-    }
+    nothing = {"changed": False, "action": "unchanged", "disks_kept": [], "disks_deleted": [], "removed": []}
     if domain is None:
-        return result
+        return {"name": name, **nothing}
+    try:
+        return {"name": name, **nothing, **_absent(fleet, domain, removal)}
+    except NotThere:
+        if fleet.host.domain(name) is not None:
+            raise
+        # Something else has deleted it at the same time.
+        return {"name": name, **nothing}
+
+
+def _absent(fleet: Fleet, domain: libvirt.virDomain, removal: Removal) -> Result:
     before = document(domain)
     _refuse_running(domain, removal)
     files = _files(fleet, domain, before, removal)
-    result.update(
-        changed=True,
-        action="deleted",
-        disks_deleted=sorted(files.deleted),
-        disks_kept=files.kept,
-        removed=list(_removed(domain, before, removal, files)),
-    )
+    result: Result = {
+        "changed": True,
+        "action": "deleted",
+        "disks_deleted": sorted(files.deleted),
+        "disks_kept": files.kept,
+        "removed": list(_removed(domain, before, removal, files)),
+    }
     if removal.diff:
         result["diff"] = {"before": shown(before), "after": ""}
     if removal.check_mode:

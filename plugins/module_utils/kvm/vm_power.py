@@ -43,7 +43,12 @@ def start(domain: libvirt.virDomain, *, paused: bool = False) -> None:
     """Start it; a saved state is restored. Raises KvmError with what QEMU said."""
     flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
     with asking(f"start virtual machine {domain.name()}"):
-        domain.createWithFlags(flags)
+        try:
+            domain.createWithFlags(flags)
+        except libvirt.libvirtError as error:
+            # Something else may have started it in the meantime.
+            if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID or paused or not domain.isActive():
+                raise
 
 
 def switch_off(domain: libvirt.virDomain) -> None:

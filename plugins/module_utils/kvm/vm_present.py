@@ -28,8 +28,10 @@ from .vm_options import ALWAYS, HALTED, MANUAL, ONCE, RERUN_ON_FAILURE, Declarat
 from .vm_power import ACTIVE, Waiting, await_guest, call_to_shut_down, shut_down, start, status
 from .vm_seed import write_seed
 from .vm_volumes import make_volumes
-from .xml import differences, ensure, parse, remove, shown, written
+from .xml import differences, ensure, parse, remove, same, shown, written
 
+# So often a machine is read anew that something else writes at the same time.
+_ATTEMPTS = 10
 AUTOSTART = {ALWAYS: True, RERUN_ON_FAILURE: True, MANUAL: False, HALTED: False, ONCE: False}
 
 
@@ -73,11 +75,27 @@ class _Plan:
         )
 
 
+class _Overtaken(KvmError):
+    """Something else has written the machine since it was read."""
+
+
 def present(fleet: Fleet, declaration: Declaration, domain: libvirt.virDomain | None, policy: Policy) -> Result:
     """Make one machine what is declared; the task's result for it. Raises Failure and Refused.
 
-    Everything that can be refused is refused before the first write.
+    Everything that can be refused is refused before the first write. What another task writes at the same time is read
+    again, so that it is not lost.
     """
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _present(fleet, declaration, domain, policy)
+        except _Overtaken:
+            if attempt == _ATTEMPTS - 1:
+                raise
+            domain = fleet.host.domain(declaration.name)
+    raise AssertionError("unreachable")
+
+
+def _present(fleet: Fleet, declaration: Declaration, domain: libvirt.virDomain | None, policy: Policy) -> Result:
     before = document(domain) if domain is not None else None
     was = status(domain) if domain is not None else "stopped"
     plan = _plan(fleet, declaration, domain, before, was, policy)
@@ -231,10 +249,12 @@ def _write(
     fleet: Fleet, plan: _Plan, domain: libvirt.virDomain | None, policy: Policy, result: Result
 ) -> tuple[libvirt.virDomain, Element]:
     made = plan.draft
+    read = made.before
     if made.makings:
         # What is interrupted from here on is known by this note, and made anew by the next task.
         noted = with_making(made.desired, made.makings) if made.is_new else _noted(made)
-        domain = _define(fleet, noted, made)
+        domain = _define(fleet, noted, made, domain, read)
+        read = document(domain)
     try:
         make_volumes(fleet, made.makings, policy.waiting.progress)
     except Failure:
@@ -254,7 +274,7 @@ def _write(
             )
         desired = _with_addresses(desired, live_xml(domain)) if status(domain) in ACTIVE else desired
     if made.is_new or made.makings or made.changes:
-        domain = _define(fleet, desired, made)
+        domain = _define(fleet, desired, made, domain, read)
     if domain is None:
         raise AssertionError("a machine that is written is defined")
     _grow(domain, plan, status(domain) in ACTIVE)
@@ -291,7 +311,12 @@ def _noted(made: Draft) -> Element:
     return with_making(known(made.before), made.makings)
 
 
-def _define(fleet: Fleet, desired: Element, made: Draft) -> libvirt.virDomain:
+def _define(
+    fleet: Fleet, desired: Element, made: Draft, domain: libvirt.virDomain | None, read: Element | None
+) -> libvirt.virDomain:
+    """Define it, where it still is as it was C(read). Raises _Overtaken where it is not."""
+    if domain is not None and read is not None and not same(read, document(domain)):
+        raise _Overtaken(f"{_capital(made.declaration.label)} is changed by something else again and again; try later.")
     text = written(in_order(desired))
     connection = fleet.host.connection
     with asking(f"define {made.declaration.label}"):
