@@ -14,7 +14,7 @@ from copy import deepcopy
 from xml.etree.ElementTree import Element
 
 from .view import bytes_of
-from .xml import holds, same
+from .xml import holds, same, same_value
 
 # What tells elements of one name apart: attributes of their own, or (path, attribute) of a child. One that has none of
 # the keys is one more element, unless there is one that holds all that it says.
@@ -75,7 +75,7 @@ def _lay(place: Element, given: Element) -> None:
                 found.text = text
             for name, value in child.attrib.items():
                 is_same_mac = name == "address" and (found.get(name) or "").lower() == value.lower()
-                if found.get(name) != value and not is_same_mac:
+                if not same_value(found.get(name), value) and not is_same_mac:
                     found.set(name, value)
             _lay(found, child)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
+from ..machine.names import repeated
 from ..machine.network_data import static_addresses
 from ..machine.refusal import Problems
 from .domain_interfaces import attachment
@@ -38,6 +39,18 @@ def _check_macs(fleet: Fleet, declaration: Declaration, known: DomainView | None
             problems.add(f"interface {interface.name}: mac: {interface.mac} is that of interface {own[0]}")
         label = f"interface {interface.name}"
         problems.take(lambda mac=interface.mac, label=label: fleet.check_mac(mac, declaration.name, label))  # type: ignore[misc]
+    problems.refuse()
+
+
+def check_macs_of_xml(fleet: Fleet, name: str, before: Element | None, desired: Element) -> None:
+    """Raises Refused for a MAC address that came with libvirt's own XML and is another interface's or machine's."""
+    had = {(item.mac or "").lower() for item in view(before).interfaces} if before is not None else set()
+    macs = [item.mac.lower() for item in view(desired).interfaces if item.mac]
+    problems = Problems()
+    for mac in repeated(macs):
+        problems.add(f"xml: two interfaces have the MAC address {mac}; give each its own")
+    for mac in sorted({*macs} - had):
+        problems.take(lambda mac=mac: fleet.check_mac(mac, name, "xml: interface"))  # type: ignore[misc]
     problems.refuse()
 
 

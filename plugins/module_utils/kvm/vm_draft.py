@@ -26,12 +26,12 @@ from .library import libvirt
 from .naming import check_new_name
 from .platform import Platform
 from .view import DiskView, DomainView, view
-from .vm_addresses import check_addresses
+from .vm_addresses import check_addresses, check_macs_of_xml
 from .vm_fleet import Fleet
 from .vm_options import ALWAYS, ONCE, RERUN_ON_FAILURE, Declaration
 from .vm_seed import DISK as SEED_DISK
 from .vm_seed import Seed, plan_seed
-from .vm_volumes import Making, Volumes, notes_of_places, plan_volumes, readable
+from .vm_volumes import Making, Volumes, check_disks_of_xml, notes_of_places, plan_volumes, readable
 from .xml import differences, ensure, written
 
 
@@ -72,6 +72,9 @@ def draft(
         declaration = _completed(declaration, platform)
     else:
         desired = deepcopy(before)
+        given = _given_uuid(declaration)
+        if given is not None and given.lower() != (before.findtext("uuid") or "").strip().lower():
+            raise Refused(f"xml: uuid: {declaration.label} has another one, which libvirt never changes; leave it out")
         if declaration.run_strategy is None and kept(before).making:
             # It was not made to its end; what was to become of it is kept.
             declaration = replace(declaration, run_strategy=kept(before).run_strategy)
@@ -89,6 +92,8 @@ def draft(
     if declaration.xml is not None:
         overlay(desired, declaration.xml)
         _refuse_conflicts(made, volumes, replace_lists)
+        check_macs_of_xml(fleet, declaration.name, before, desired)
+        check_disks_of_xml(fleet, declaration.name, before, desired)
     if desired.find("memory") is None:
         raise Refused("memory: is missing; a new machine needs it, e.g. 2Gi")
     check_boot_order(desired)

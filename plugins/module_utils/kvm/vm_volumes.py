@@ -8,7 +8,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from xml.etree.ElementTree import SubElement
+from xml.etree.ElementTree import Element, SubElement
 
 from ..machine.disks import Disk
 from ..machine.refusal import Problems, Refused
@@ -17,7 +17,7 @@ from .domain_new import memory_bytes
 from .errors import KvmError, asking
 from .library import libvirt
 from .naming import file_part
-from .view import DomainView
+from .view import DomainView, view
 from .vm_fleet import LOCAL_POOLS, Fleet, Pool, volume_at
 from .vm_image import check_url, fill_from_url
 from .xml import make, parse, written
@@ -252,6 +252,18 @@ def _known_format(fleet: Fleet, path: str) -> str | None:
         return None
     known = format_.get("type") if format_ is not None else None
     return known if known in ("raw", "qcow2") else "raw" if known == "iso" else None
+
+
+def check_disks_of_xml(fleet: Fleet, name: str, before: Element | None, desired: Element) -> None:
+    """Raises Refused for a disk that came with libvirt's own XML and that another machine, or an image, needs."""
+    had = {fleet.place(disk) for disk in view(before).disks} if before is not None else set()
+    problems = Problems()
+    for disk in view(desired).disks:
+        path = fleet.place(disk)
+        if path is None or path in had or disk.readonly or disk.shareable or disk.device != "disk":
+            continue
+        problems.take(lambda path=path, disk=disk: fleet.check_free(path, disk.pool, disk.source, name, "xml: disk"))  # type: ignore[misc]
+    problems.refuse()
 
 
 def notes_of_places(fleet: Fleet, disks: Sequence[Disk], known: DomainView) -> list[str]:

@@ -113,7 +113,7 @@ def holds(live: Element, declared: Element) -> bool:
     text = (declared.text or "").strip()
     if text and (live.text or "").strip() != text:
         return False
-    if any(live.get(name) != value for name, value in declared.attrib.items()):
+    if any(not same_value(live.get(name), value) for name, value in declared.attrib.items()):
         return False
     candidates = list(live)
     for child in declared:
@@ -122,6 +122,16 @@ def holds(live: Element, declared: Element) -> bool:
             return False
         candidates.remove(found)
     return True
+
+
+def same_value(live: str | None, declared: str) -> bool:
+    """Whether an attribute is the declared one; libvirt writes 31 as 0x1f where it counts buses and slots."""
+    if live == declared or live is None:
+        return live == declared
+    try:
+        return live.startswith("0x") and int(live, 16) == int(declared, 0)
+    except ValueError:
+        return False
 
 
 def ensure(parent: Element, path: str) -> Element:

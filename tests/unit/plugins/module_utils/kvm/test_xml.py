@@ -83,6 +83,14 @@ NAMES = st.sampled_from(["a", "b", "c"])
 ATTRIBUTES = st.dictionaries(NAMES, st.text("xyz<&'\"", max_size=3), max_size=2)
 
 
+def test_a_number_that_libvirt_writes_otherwise_is_the_same() -> None:
+    live = xml.parse("<address domain='0x0000' bus='0x00' slot='0x1f' function='7'/>")
+    assert xml.holds(live, xml.parse("<address domain='0' bus='0' slot='31' function='7'/>"))
+    assert xml.holds(live, xml.parse("<address slot='0x1F'/>"))
+    for other in ("<address slot='1f'/>", "<address slot='30'/>", "<address function='0x7'/>", "<address slot='x'/>"):
+        assert not xml.holds(live, xml.parse(other))
+
+
 @st.composite
 def documents(draw: st.DrawFn, depth: int = 3) -> xml.Element:
     element = xml.make(draw(NAMES))
