@@ -88,6 +88,11 @@ def test_options_are_laid_over_a_definition() -> None:
     assert found == {"source": {"blank": {}}, "pvc": {"accessModes": ["ReadWriteOnce"], "resources": resources}}
 
 
+def test_preallocation_is_asked_for_as_cdi_has_it() -> None:
+    assert spec(blank=True, size="1Gi", preallocation=True)["preallocation"] is True
+    assert "preallocation" not in spec(blank=True, size="1Gi")
+
+
 def test_no_source_is_refused_unless_a_claim_is_adopted() -> None:
     with pytest.raises(Failure, match="needs a source"):
         spec(size="1Gi")

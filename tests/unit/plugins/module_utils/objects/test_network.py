@@ -53,8 +53,8 @@ def test_a_localnet_network_leads_to_the_physical_one() -> None:
 
 
 def test_a_sriov_network_says_on_and_off() -> None:
-    made = config("sriov", resource_name="openshift.io/nics", macspoofchk=False, trust=True)
-    assert (made["spoofchk"], made["trust"]) == ("off", "on")
+    made = config("sriov", resource_name="openshift.io/nics", macspoofchk=False, trust=True, link_state="auto")
+    assert (made["spoofchk"], made["trust"], made["link_state"]) == ("off", "on", "auto")
     assert "resource_name" not in made
 
 
