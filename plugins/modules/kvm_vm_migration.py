@@ -67,7 +67,8 @@ options:
         or V(unix:///path/socket) on a file system that both have. Default is the name that the other host gives itself.
     type: str
   disks_uri:
-    description: The same for the content of the disks with O(copy_storage). Default is the host of O(migrate_uri).
+    description: The same for the content of the disks with O(copy_storage). Default is the host of O(migrate_uri), and
+      where that is a socket this is required.
     type: str
   peer_to_peer:
     description:
@@ -81,7 +82,7 @@ options:
     type: str
   tunnelled:
     description: Whether the memory goes through libvirt's own connection, and no further port is needed. Slower; copies
-      no storage.
+      no storage, and cannot go with O(post_copy).
     type: bool
     default: false
   copy_storage:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from virtlab.tiny.image import Tiny
@@ -93,6 +94,37 @@ class Console:
         return ticks
 
 
+class MovedConsole(Console):
+    """That of an emulated guest that has moved, with the QEMU of this machine."""
+
+    def wait_for_ticks(self, more: int = 5, timeout: float = PATIENCE) -> list[Tick]:
+        try:
+            return super().wait_for_ticks(more, timeout)
+        except AssertionError:
+            self._excuse()
+            raise
+
+    def assert_contiguous(self, start: int = 0) -> list[Tick]:
+        try:
+            return super().assert_contiguous(start)
+        except AssertionError:
+            self._excuse()
+            raise
+
+    def _excuse(self) -> None:
+        said = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True).stdout
+        major, minor = (int(part) for part in re.findall(r"\d+", said)[:2])
+        if self.trouble and major * 1_000_000 < QEMU_LOSES_NO_WRITES:
+            lost_writes(f"{major}.{minor}", self.trouble)
+
+
+def lost_writes(version: str, told: str) -> NoReturn:
+    """End the test as one that fails for a defect of QEMU."""
+    pytest.xfail(
+        f"QEMU {version} lost writes of an emulated guest while it moved; its commit 03bfc2188f mends that. {told}"
+    )
+
+
 def assert_counts_on(console: Console, domain: Any) -> None:
     """A guest that has moved goes on, and no tick is lost; it is an expected failure where QEMU lost its memory."""
     try:
@@ -107,10 +139,7 @@ def assert_counts_on(console: Console, domain: Any) -> None:
             told = "QEMU lets it run, and it does not count"
         if not told:
             raise
-        pytest.xfail(
-            f"QEMU {version // 1_000_000}.{version // 1000 % 1000} lost writes of an emulated guest while it moved; its"
-            f" commit 03bfc2188f mends that. {told}"
-        )
+        lost_writes(f"{version // 1_000_000}.{version // 1000 % 1000}", told)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
-import subprocess
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +16,7 @@ import pytest
 from disks import assert_whole, make_disk
 from guests import QEMU_LOSES_NO_WRITES, Console, Guest, assert_counts_on, disk_xml, domain_xml, take_away_all
 from modules import call, refusal
-from playing import Ansible, executable
+from playing import Ansible
 from virtlab.hosts.fleet import Hosts
 from virtlab.hosts.host import Host
 from virtlab.tiny.image import Tiny
@@ -186,21 +184,6 @@ class Attempt:
         self._thread.join(180)
         assert not self._thread.is_alive()
         return self.failure
-
-
-def kill_all(pid: int) -> None:
-    """Kill a process with all that it has started: Ansible's workers have sessions of their own."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            parent = int(entry.read_text().rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(entry.parent.name))
-    doomed = [pid]
-    for one in doomed:
-        doomed += children.get(one, [])
-    for one in doomed:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(one, signal.SIGKILL)
 
 
 def shown(label: str, moved: dict[str, Any]) -> None:
@@ -440,21 +423,16 @@ def test_libvirtd_that_is_killed_leaves_the_machine_running(mover: Machine, side
 
 @pytest.mark.parametrize("way", ["direct", "peer to peer"])
 def test_a_playbook_that_is_killed_leaves_a_machine_that_the_next_run_moves(
-    mover: Machine, ansible: Ansible, way: str
+    mover: Machine, ansible: Ansible, way: str, tmp_path: Path
 ) -> None:
     here, there = mover.here, mover.other
     peer = {"peer_uri": f"qemu+tcp://{there.name}/system"} if way == "peer to peer" else {}
-    variables = {"options": {**mover.slowly(), **peer}}
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(ansible.collections),
-        "ANSIBLE_HOME": str(ansible.home),
-    }
-    command = [str(executable("ansible-playbook")), str(PLAYBOOKS / "slow.yml"), "-e", json.dumps(variables)]
-    playing = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
-    mover.wait_until_moving(here)
-    kill_all(playing.pid)
-    playing.wait()
+    task = {"name": "It takes its time", "virtstack.core.kvm_vm_migration": {**mover.slowly(), **peer}}
+    playbook = tmp_path / "slow.yml"
+    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
+    with ansible.begun(playbook) as begun:
+        mover.wait_until_moving(here)
+        begun.kill()
     result = call(MODULE, name="mover", uri=here.uri, target_uri=there.uri, copy_storage="all")
     assert result["changed"], result
     if way == "peer to peer":
@@ -556,6 +534,36 @@ def test_a_machine_that_is_off_moves_with_its_disk_bit_for_bit(
     finally:
         for host in (alpha, beta):
             (host.images / "still.qcow2").unlink(missing_ok=True)
+
+
+def test_what_a_machine_that_is_off_would_leave_behind_is_told_before(hosts: Hosts, tiny: Tiny, tmp_path: Path) -> None:
+    alpha, beta = hosts["alpha"], hosts["beta"]
+    for host in (alpha, beta):
+        (host.images / "small").mkdir()
+    small = f"{IMAGES}/small"
+    assert beta.exec(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", small]).returncode == 0
+    make_disk(alpha.images / "small" / "firm.qcow2")
+    tpm = "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"
+    disk = disk_xml(IMAGES / "small" / "firm.qcow2")
+    options = {"name": "firm", "uri": alpha.uri, "target_uri": beta.uri, "copy_storage": "all"}
+    try:
+        with closing(libvirt.open(alpha.uri)) as connection:
+            connection.defineXML(
+                domain_xml("firm", tiny, tmp_path / "firm", kernel=False, uefi=True, disks=disk, devices=tpm)
+            )
+        reasons = refusal(MODULE, **options).result["vms"][0]["reasons"]
+        for said in (f"MiB in {small}, which has only 8 MiB free", "the state of its TPM", "its UEFI variables"):
+            assert any(said in reason for reason in reasons), reasons
+        assert len(reasons) == 3
+        assert beta.exec(["umount", small]).returncode == 0
+        moved = call(MODULE, **options, skip_checks=["firmware_state"])["vms"][0]
+        assert moved["changed"] and moved["live"] is False
+    finally:
+        beta.exec(["umount", small])
+        for host in (alpha, beta):
+            with closing(libvirt.open(host.uri)) as connection:
+                take_away_all(connection, ("firm",))
+            shutil.rmtree(host.images / "small")
 
 
 def test_a_target_that_crashes_leaves_the_machine_running_until_it_is_moved_again(mover: Machine, hosts: Hosts) -> None:

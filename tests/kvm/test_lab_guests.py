@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guests import Console
+from guests import Console, MovedConsole
 from inside import ask_guest, domain_of, until
 from labs import Lab
 from playing import Ansible
@@ -40,6 +40,11 @@ def instance(lab: Lab, name: str) -> Object:
 
 def console(lab: Lab, name: str) -> Console:
     return Console(lab.directory / "guests" / f"guests_{name}" / "console.log")
+
+
+def moved(lab: Lab) -> Console:
+    """That of the machine C(one), which moves to and fro here."""
+    return MovedConsole(console(lab, "one").path)
 
 
 def domain(lab: Lab, name: str) -> Any:
@@ -130,13 +135,13 @@ def test_a_live_migration_loses_no_tick(one: Lab) -> None:
         found = get(one, "virtualmachineinstancemigrations", "away")
         return found if found.get("status", {}).get("phase") in ("Succeeded", "Failed") else None
 
-    moved = until(over, "the migration is over")
-    assert moved["status"]["phase"] == "Succeeded", moved["status"]
+    there = until(over, "the migration is over")
+    assert there["status"]["phase"] == "Succeeded", there["status"]
     after = instance(one, "one")["status"]
     assert after["nodeName"] != before["nodeName"]
     assert after["interfaces"][0]["ipAddress"] == before["interfaces"][0]["ipAddress"]
-    console(one, "one").wait_for_ticks(5)
-    ticks = console(one, "one").assert_contiguous()
+    moved(one).wait_for_ticks(5)
+    ticks = moved(one).assert_contiguous()
     figures = until(
         lambda: {
             name.removeprefix("virtlab/"): int(value)
@@ -176,8 +181,8 @@ def test_a_migration_that_is_called_off_leaves_the_guest_where_it_is(one: Lab) -
     assert until(ended, "it is called off")["abortStatus"] == "Succeeded"
     assert instance(one, "one")["status"]["nodeName"] == before
     until(lambda: domain(one, "one").jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE, "the hypervisor has given it up")
-    console(one, "one").wait_for_ticks(3)
-    console(one, "one").assert_contiguous()
+    moved(one).wait_for_ticks(3)
+    moved(one).assert_contiguous()
 
 
 MOVE = """
@@ -214,12 +219,12 @@ def test_a_playbook_that_is_killed_in_a_migration_is_followed_by_the_next_one(
     assert played.returncode == 0, played.output
     assert len(phases()) == ended + 1
     assert instance(one, "one")["status"]["nodeName"] == other
-    console(one, "one").wait_for_ticks(3)
-    console(one, "one").assert_contiguous()
+    moved(one).wait_for_ticks(3)
+    moved(one).assert_contiguous()
 
 
 def test_a_paused_guest_does_not_count(one: Lab) -> None:
-    console(one, "one").wait_for_ticks(1)
+    moved(one).wait_for_ticks(1)
     one.ask("PUT", f"{ACTIONS}/one/pause", {})
     assert domain(one, "one").state()[0] == libvirt.VIR_DOMAIN_PAUSED
     assert get(one, "virtualmachines", "one")["status"]["printableStatus"] == "Paused"
@@ -227,8 +232,8 @@ def test_a_paused_guest_does_not_count(one: Lab) -> None:
     time.sleep(1)
     assert len(console(one, "one").ticks()) == stood
     one.ask("PUT", f"{ACTIONS}/one/unpause", {})
-    console(one, "one").wait_for_ticks(3)
-    console(one, "one").assert_contiguous()
+    moved(one).wait_for_ticks(3)
+    moved(one).assert_contiguous()
 
 
 def test_the_agent_tells_of_the_guest_itself(one: Lab) -> None:
@@ -279,7 +284,7 @@ def test_a_running_guest_gets_a_processor_and_memory_by_a_migration(one: Lab) ->
     assert memory_of(one, "one") == had
     conditions = get(one, "virtualmachines", "one")["status"]["conditions"]
     assert "RestartRequired" not in {item["type"] for item in conditions}
-    console(one, "one").assert_contiguous()
+    moved(one).assert_contiguous()
 
 
 def memory_of(lab: Lab, name: str) -> int:
@@ -324,7 +329,7 @@ def test_a_disk_and_an_interface_come_and_go_while_the_guest_runs(one: Lab, ansi
     address = console(one, "one").wait_for(r"NET-UP eth1 (\S+)\s")[1]
     until(lambda: instance(one, "one")["status"]["interfaces"][1].get("ipAddress") == address, "its address")
     play(plugged=False)
-    console(one, "one").assert_contiguous()
+    moved(one).assert_contiguous()
 
 
 def test_a_cordoned_node_is_drained_by_a_migration(one: Lab) -> None:
@@ -343,8 +348,8 @@ def test_a_cordoned_node_is_drained_by_a_migration(one: Lab) -> None:
         assert "429" in str(answer)
     until(lambda: instance(one, "one")["status"]["nodeName"] != node, "the guest is elsewhere")
     one.ask("PATCH", f"/api/v1/nodes/{node}", {"spec": {"unschedulable": None}}, MERGE)
-    console(one, "one").wait_for_ticks(3)
-    console(one, "one").assert_contiguous()
+    moved(one).wait_for_ticks(3)
+    moved(one).assert_contiguous()
 
 
 def messages(lab: Lab, uid: str) -> set[str]:
@@ -370,7 +375,7 @@ def started_again(lab: Lab, before: str) -> None:
 def test_a_node_whose_libvirtd_died_is_reached_again_and_its_guest_lives_on(one: Lab) -> None:
     node = Hosts(one.directory / "hosts")[instance(one, "one")["status"]["nodeName"]]
     node.kill_daemon()
-    console(one, "one").wait_for_ticks(2)
+    moved(one).wait_for_ticks(2)
     node.start_daemon()
 
     def paused() -> bool:
@@ -382,8 +387,8 @@ def test_a_node_whose_libvirtd_died_is_reached_again_and_its_guest_lives_on(one:
 
     until(paused, "the guest does as it is told")
     one.ask("PUT", f"{ACTIONS}/one/unpause", {})
-    console(one, "one").wait_for_ticks(2)
-    console(one, "one").assert_contiguous()
+    moved(one).wait_for_ticks(2)
+    moved(one).assert_contiguous()
 
 
 def test_a_guest_that_powers_itself_off_shows_it_and_is_started_again(one: Lab) -> None:

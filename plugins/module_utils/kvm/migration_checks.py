@@ -78,7 +78,10 @@ def _bound(candidate: Candidate) -> Iterator[str]:
         snapshots, checkpoints = domain.snapshotListNames(), [item.getName() for item in domain.listAllCheckpoints()]
         is_saved = bool(domain.hasManagedSaveImage())
     if snapshots:
-        yield f"it has snapshots, which libvirt does not move ({', '.join(sorted(snapshots))}); delete them before"
+        yield (
+            f"it has snapshots, which libvirt does not move ({', '.join(sorted(snapshots))}); delete or merge them"
+            " before (virtstack.core.kvm_vm_snapshot)"
+        )
     if checkpoints:
         yield (
             f"it has checkpoints of backups, which libvirt does not move ({', '.join(sorted(checkpoints))});"

@@ -56,6 +56,11 @@ def plan(params: Mapping[str, Any], target_uri: str) -> Plan:
         raise Failure("tunnelled: copies no storage through the tunnel; leave out tunnelled or copy_storage.")
     if params["tunnelled"] and (params["migrate_uri"] or params["connections"]):
         raise Failure("tunnelled: goes through libvirt's own connection; leave out migrate_uri and connections.")
+    if params["tunnelled"] and params["post_copy"]:
+        raise Failure("tunnelled: its guests cannot fetch memory afterwards; leave out tunnelled or post_copy.")
+    by_socket = (params["migrate_uri"] or "").startswith("unix:")
+    if by_socket and params["copy_storage"] != "none" and not params["disks_uri"]:
+        raise Failure("migrate_uri: is a socket; name another one for the disks (disks_uri: unix:///path).")
     if params["copy_disks"] is not None and params["copy_storage"] == "none":
         raise Failure("copy_disks: say with copy_storage (all or incremental) how the disks are to be copied.")
     if params["post_copy_after"] is not None and not params["post_copy"]:

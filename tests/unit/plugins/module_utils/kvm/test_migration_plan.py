@@ -77,6 +77,8 @@ def test_what_is_asked_for_becomes_parameters() -> None:
         ({"timeout_action": "postcopy", "timeout": 3}, "timeout_action: postcopy needs post_copy"),
         ({"timeout_action": "pause"}, "say with timeout"),
         ({"compression": ["zstd"]}, "zstd needs several connections"),
+        ({"tunnelled": True, "post_copy": True}, "leave out tunnelled or post_copy"),
+        ({"migrate_uri": "unix:///m.sock", "copy_storage": "all"}, "name another one for the disks"),
         ({"post_copy": True, "connections": 2}, "leave out connections"),
     ],
 )
