@@ -22,7 +22,7 @@ from .cdi import CDI_CONFIG, CDI_CONFIG_NAME, DATA_VOLUME
 from .core import PVC
 from .exports import SECRET, SOURCES, Served
 from .imported import ORIGIN, Wish
-from .kubevirt import VIRTUAL_MACHINE, at, conditions
+from .kubevirt import VIRTUAL_MACHINE, at, claims, conditions
 from .snapshots import SNAPSHOT
 
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
@@ -61,9 +61,18 @@ class Import:
                 f"{self._kind.kind} {self._wish.namespace}/{name} exists already, and was not imported from"
                 f" {self._wish.origin}. Nothing was changed. Choose another name in import_to, or delete it first."
             )
-        names = imported.volumes_of([self._live])
-        volumes = [self._client.get(DATA_VOLUME, volume, self._wish.namespace) for volume in names]
-        return all(cdi.phase(volume) == "Succeeded" for volume in volumes if volume is not None) and any(volumes)
+        # A machine may have its volumes beside it, not in its templates.
+        names = {*imported.volumes_of([self._live]), *claims(self._live).values()}
+        return all(self._is_filled(volume) for volume in sorted(names))
+
+    def _is_filled(self, name: str) -> bool:
+        """Whether a volume is there with its content; what the machine was given since is no matter of the import."""
+        volume = self._client.get(DATA_VOLUME, name, self._wish.namespace)
+        if volume is None:
+            # Older CDI deletes a DataVolume that is done.
+            return self._client.get(PVC, name, self._wish.namespace) is not None
+        is_ours = (at(volume, "metadata.annotations") or {}).get(ORIGIN) == self._wish.origin
+        return not is_ours or cdi.phase(volume) == "Succeeded"
 
     def _guess(self) -> str | None:
         """The name that it will have: that of the machine or claim, which a snapshot does not tell by its own."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.virtstack.core.plugins.module_utils.cluster.client import Client
+from ansible_collections.virtstack.core.plugins.module_utils.cluster.client import Client, connect
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.verdict import Failed, Progress, deleted
 from ansible_collections.virtstack.core.plugins.module_utils.cluster.wait import wait
 from ansible_collections.virtstack.core.plugins.module_utils.objects import cdi, exports
 from ansible_collections.virtstack.core.plugins.module_utils.objects.cdi import DATA_VOLUME
-from ansible_collections.virtstack.core.plugins.module_utils.objects.core import PVC
+from ansible_collections.virtstack.core.plugins.module_utils.objects.core import NAMESPACE, PVC
 from ansible_collections.virtstack.core.plugins.module_utils.objects.data_volume_tasks import declare_volumes
 from ansible_collections.virtstack.core.plugins.module_utils.objects.export_task import export_source
 from ansible_collections.virtstack.core.plugins.module_utils.objects.import_task import refusal
@@ -118,6 +119,26 @@ def test_an_import_that_was_cut_off_is_finished_by_the_next_run(client: Client, 
     assert not run(client, disk, pvc="disk", import_to=there)["changed"]
     # What let it in is not left behind.
     assert client.get(exports.SECRET, "header-secret-disk", disk) is None
+
+
+def test_a_machine_is_imported_into_another_cluster(
+    client: Client, machine: str, new_lab: Callable[[], Iterator[Any]]
+) -> None:
+    others = new_lab()
+    other = next(others)
+    try:
+        elsewhere = connect({"kubeconfig": other.kubeconfig})
+        elsewhere.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "moved"}})
+        there = {"namespace": "moved", "name": None, "storage_class": None, "kubeconfig": other.kubeconfig}
+        # The other fixtures go on with the first cluster.
+        assert run(client, machine, vm="db", import_to=there)["exports"][0]["imported"]["namespace"] == "moved"
+        vm = elsewhere.get(VIRTUAL_MACHINE, "db", "moved")
+        assert at(vm, "spec.runStrategy") == "Halted"
+        assert at(elsewhere.get(DATA_VOLUME, "disk", "moved"), "status.phase") == "Succeeded"
+        assert client.get(VIRTUAL_MACHINE, "db", "moved") is None
+        assert not run(client, machine, vm="db", import_to=there)["changed"]
+    finally:
+        next(others, None)
 
 
 def test_a_secret_that_is_not_there_is_told(client: Client, disk: str, tmp_path: Path) -> None:
