@@ -150,8 +150,8 @@ options:
     type: bool
   force:
     description: With O(state=absent), whether the disk may go that the machine boots from, without which it would not
-      start any more. That is the first by O(boot_order), or the first disk where nothing has a place in it. A CD-ROM
-      may always go.
+      start any more. That is the first by O(boot_order), or where nothing has a place in it, the first disk if it was
+      not plugged in. A CD-ROM may always go.
     type: bool
     default: false
   wait:

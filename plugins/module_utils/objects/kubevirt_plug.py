@@ -68,7 +68,7 @@ def disks_of(found: Object | None) -> dict[str, Object]:
 def boots_from(vm: Object) -> str | None:
     """The disk that a machine boots from: the first by boot order, and where nothing has one, the first there is.
 
-    None where that is an interface, or a CD-ROM, which comes and goes.
+    None where that is an interface, or what comes and goes: a CD-ROM, or a disk that was plugged in.
     """
     disks: list[Object] = at(vm, f"{DEVICES}.disks") or []
     devices: list[Object] = [
@@ -76,6 +76,8 @@ def boots_from(vm: Object) -> str | None:
     ]
     first = min(devices, key=lambda item: int(item["bootOrder"])) if devices else (disks[0] if disks else None)
     if first is None or first not in disks or "cdrom" in first:
+        return None
+    if not first.get("bootOrder") and hotpluggable(volumes_of(vm).get(first["name"])):
         return None
     return str(first["name"])
 

@@ -88,6 +88,9 @@ def test_what_a_machine_boots_from_is_known_by_order_or_by_place() -> None:
     assert boots({**root, "bootOrder": 2}, interfaces=({"name": "lan", "bootOrder": 1},)) is None
     assert boots({"name": "installer", "cdrom": {}, "bootOrder": 1}, {**root, "bootOrder": 2}) is None
     assert boots() is None
+    plugged = {"name": "data", "dataVolume": {"name": "x", "hotpluggable": True}}
+    spec = {"domain": {"devices": {"disks": [data, root]}}, "volumes": [plugged]}
+    assert plug.boots_from({"spec": {"template": {"spec": spec}}}) is None
 
 
 def test_a_claim_that_cannot_come_to_the_node_ends_the_wait() -> None:
