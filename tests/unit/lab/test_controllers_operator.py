@@ -98,6 +98,7 @@ def test_hyperconverged_becomes_available_with_all_its_operands(played: Played) 
     assert hyperconverged["status"]["versions"] == [{"name": "operator", "version": "4.22.1"}]
     related = {item["kind"] for item in hyperconverged["status"]["relatedObjects"]}
     assert related == {"KubeVirt", "CDI", "SSP", "NetworkAddonsConfig"}
+    assert played.get(KUBEVIRTS, KUBEVIRT, OPERATOR)["status"]["defaultArchitecture"] == "amd64"  # virt-api asks it
     daemon_sets = {item["metadata"]["name"] for item in played.list("daemonsets.apps", OPERATOR)}
     assert {"virt-handler", "bridge-marker"} <= daemon_sets
     assert all(pod["status"]["phase"] == "Running" for pod in played.list("pods", OPERATOR))

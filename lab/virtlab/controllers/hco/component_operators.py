@@ -127,6 +127,7 @@ class ComponentOperator(Controller):
         wanted = component_conditions(component, waiting)
         if component.title == "KubeVirt":
             wanted.insert(0, condition("Created", True, "AllResourcesCreated", "All resources were created."))
+            status.setdefault("defaultArchitecture", "amd64")
         status["conditions"] = merged(list(status.get("conditions") or ()), wanted, self.cluster.clock.stamp())
         self.write_status(component.resource, owner, status)
 
