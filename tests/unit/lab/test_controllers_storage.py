@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from played import VMS, Played, conditions
+from virtlab.status import StatusError
 
 Object = dict[str, Any]
 DATA_VOLUMES = "datavolumes.cdi.kubevirt.io"
@@ -188,6 +189,15 @@ def test_a_restore_to_a_running_machine_waits_for_it_to_stop(played: Played) -> 
     assert waiting.startswith("Waiting for target VM to be powered off.")
     played.patch(VMS, "busy", "prod", {"spec": {"runStrategy": "Halted"}})
     assert played.get(restores, "b", "prod")["status"]["complete"]
+
+
+def test_a_restore_has_one_of_four_readiness_policies(played: Played) -> None:
+    restores = "virtualmachinerestores.snapshot.kubevirt.io"
+    restore = {"target": source("none-such"), "virtualMachineSnapshotName": "none-such"}
+    with pytest.raises(StatusError, match='targetReadinessPolicy: Unsupported value: "Soon": supported values: "St'):
+        played.create(restores, "soon", {**restore, "targetReadinessPolicy": "Soon"}, "prod")
+    made = played.create(restores, "default", restore, "prod")
+    assert made["spec"]["targetReadinessPolicy"] == "WaitGracePeriod"
 
 
 def test_a_claim_without_a_storage_class_gets_the_default_one(played: Played) -> None:

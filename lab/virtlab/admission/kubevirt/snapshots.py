@@ -9,13 +9,15 @@ from virtlab.admission.registry import mutating, validating
 from virtlab.admission.webhook import INVALID, NOT_FOUND, REQUIRED, at, failed, refuse, unchanged
 from virtlab.operation import Operation
 from virtlab.resource import Object
-from virtlab.status import Cause
+from virtlab.schema.causes import supported
+from virtlab.status import Cause, invalid
 
 KUBEVIRT = "kubevirt.io"
 SNAPSHOT_GROUP = "snapshot.kubevirt.io"
 SNAPSHOT_VALIDATOR = "virtualmachinesnapshot-validator.snapshot.kubevirt.io"
 RESTORE_VALIDATOR = "virtualmachinerestore-validator.snapshot.kubevirt.io"
 EXPORT_VALIDATOR = "virtualmachineexport-validator.export.kubevirt.io"
+READINESS_POLICIES = ("StopTarget", "WaitGracePeriod", "FailImmediate", "WaitEventually")
 RESTORE_POLICIES = ("InPlace", "RandomizeNames", "PrefixTargetName")
 OWNERSHIP_POLICIES = ("Vm", "None")
 
@@ -57,9 +59,11 @@ def check_snapshot(operation: Operation) -> None:
 
 @mutating("virtualmachinerestores.snapshot.kubevirt.io", "CREATE")
 def fill_restore(operation: Operation) -> None:
-    """The CRD's default, which the published schemas do not carry."""
+    """The CRD's default, and its choice of values, which the published schemas do not carry."""
     assert operation.object is not None
-    operation.object.setdefault("spec", {}).setdefault("targetReadinessPolicy", "WaitGracePeriod")
+    chosen = operation.object.setdefault("spec", {}).setdefault("targetReadinessPolicy", READINESS_POLICIES[1])
+    if causes := list(supported("spec.targetReadinessPolicy", chosen, READINESS_POLICIES)):
+        raise invalid(operation.resource, operation.name, causes)
 
 
 @validating("virtualmachinerestores.snapshot.kubevirt.io", "CREATE", "UPDATE")
