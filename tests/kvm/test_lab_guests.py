@@ -8,7 +8,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,32 +157,68 @@ def test_a_live_migration_loses_no_tick(one: Lab) -> None:
     assert in_guest(one, "one", "hostname") == "one\n"
 
 
-def test_a_migration_that_is_called_off_leaves_the_guest_where_it_is(one: Lab) -> None:
-    policies = "/apis/migrations.kubevirt.io/v1alpha1/migrationpolicies"
-    slow = {"apiVersion": "migrations.kubevirt.io/v1alpha1", "kind": "MigrationPolicy", "metadata": {"name": "slow"}}
-    labels = {"kubernetes.io/metadata.name": "guests"}
-    spec = {"selectors": {"namespaceSelector": labels}, "bandwidthPerMigration": "1Mi"}
-    one.ask("POST", policies, {**slow, "spec": spec})
+POLICIES = "/apis/migrations.kubevirt.io/v1alpha1/migrationpolicies"
+MOVES = f"{KUBEVIRT}/virtualmachineinstancemigrations"
+
+
+@pytest.fixture
+def slow(one: Lab) -> Iterator[Callable[..., None]]:
+    """Let migrations take a MiB a second, with what else a policy may say, from then on in this test."""
+
+    def rule(**more: Any) -> None:
+        kind = {
+            "apiVersion": "migrations.kubevirt.io/v1alpha1",
+            "kind": "MigrationPolicy",
+            "metadata": {"name": "slow"},
+        }
+        labels = {"kubernetes.io/metadata.name": "guests"}
+        spec = {"selectors": {"namespaceSelector": labels}, "bandwidthPerMigration": "1Mi", **more}
+        one.ask("POST", POLICIES, {**kind, "spec": spec})
+
+    yield rule
+    one.ask("DELETE", f"{POLICIES}/slow")
+
+
+def send_off(lab: Lab, job: str) -> None:
+    kind = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration"}
+    lab.ask("POST", MOVES, {**kind, "metadata": {"name": job}, "spec": {"vmiName": "one"}})
+
+
+def phase_of(lab: Lab, job: str) -> str:
+    return str(get(lab, "virtualmachineinstancemigrations", job).get("status", {}).get("phase"))
+
+
+def stayed(lab: Lab, before: str) -> None:
+    """The guest is where it was, and goes on."""
+    assert instance(lab, "one")["status"]["nodeName"] == before
+    until(lambda: domain(lab, "one").jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE, "the hypervisor has given it up")
+    moved(lab).wait_for_ticks(3)
+    moved(lab).assert_contiguous()
+
+
+def test_a_migration_that_is_called_off_leaves_the_guest_where_it_is(one: Lab, slow: Callable[..., None]) -> None:
+    slow()
     before = instance(one, "one")["status"]["nodeName"]
-    migration = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration"}
-    migration |= {"metadata": {"name": "off"}, "spec": {"vmiName": "one"}}
-    place = f"{KUBEVIRT}/virtualmachineinstancemigrations"
-    one.ask("POST", place, migration)
-    until(
-        lambda: get(one, "virtualmachineinstancemigrations", "off")["status"]["phase"] == "Running", "it is under way"
-    )
-    one.ask("DELETE", f"{place}/off")
-    one.ask("DELETE", f"{policies}/slow")
+    send_off(one, "off")
+    until(lambda: phase_of(one, "off") == "Running", "it is under way")
+    one.ask("DELETE", f"{MOVES}/off")
 
     def ended() -> Object | None:
         state: Object = instance(one, "one")["status"]["migrationState"]
         return state if state.get("endTimestamp") and state.get("abortStatus") else None
 
     assert until(ended, "it is called off")["abortStatus"] == "Succeeded"
-    assert instance(one, "one")["status"]["nodeName"] == before
-    until(lambda: domain(one, "one").jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE, "the hypervisor has given it up")
-    moved(one).wait_for_ticks(3)
-    moved(one).assert_contiguous()
+    stayed(one, before)
+
+
+def test_a_migration_that_takes_too_long_is_given_up(one: Lab, slow: Callable[..., None]) -> None:
+    slow(completionTimeoutPerGiB=2)
+    before = instance(one, "one")["status"]["nodeName"]
+    send_off(one, "late")
+    until(lambda: phase_of(one, "late") == "Failed", "it is given up")
+    why = instance(one, "one")["status"]["migrationState"]["failureReason"]
+    assert why == "Live migration is not completed after 2 seconds and has been aborted"
+    stayed(one, before)
 
 
 MOVE = """
