@@ -8,6 +8,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,19 @@ class Figure:
             return f"{self.name}: not measured, the other collection is not installed"
         verdict = "falls short of" if self.short else "within"
         return f"{self.name}: {self.value:.3g}{self.unit}, {verdict} {self.target:.3g}{self.unit}"
+
+
+def compared(name: str, ours: Sequence[float], theirs: Sequence[float], target: float) -> list[Figure]:
+    """Our seconds in parts of theirs: of the shortest runs, and of those in the middle."""
+    return [
+        Figure(f"{name}, best of {len(ours)}", min(ours) / min(theirs), target),
+        Figure(f"{name}, in the middle", median(ours) / median(theirs), target),
+    ]
+
+
+def speeds(what: str, seconds: Sequence[float], mebibytes: int) -> list[str]:
+    """A row of the shortest run, of the one in the middle, and of how fast the shortest was."""
+    return [what, f"{min(seconds):.2f} s", f"{median(seconds):.2f} s", f"{mebibytes / min(seconds):.0f}"]
 
 
 @dataclass
@@ -69,7 +83,7 @@ KVM = """\
 # KVM hosts
 
 The host is a real libvirtd in namespaces of the same machine, sharing its CPUs with what is measured. Its machines are
-defined and do not run."""
+defined and do not run, where nothing else is said."""
 
 REAL = """\
 # Real guests

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from programs import Programs
+
+TINY = 128  # MiB of memory
+PATIENCE = 240.0  # seconds: guests are emulated, and others may share the machine
 
 NETWORK = """
 <network>
@@ -82,6 +87,26 @@ class KvmStage(Programs):
         finally:
             connection.close()
 
+    def start(self, *names: str) -> None:
+        """Make machines that are defined run the tiny guest, and wait for their agents. Raises SystemExit."""
+        disks, tiny = self.work / "disks", self.work / "tiny"
+        disks.mkdir(exist_ok=True)
+        command = [self.lab_python, "-m", "virtlab", "image", "tiny", tiny]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode:
+            raise SystemExit(f"virtlab image tiny failed: {done.stderr or done.stdout}")
+        with self.opened() as host:
+            for name in names:
+                for disk in ("root", "data"):
+                    shutil.copyfile(tiny / "tiny.qcow2", disks / f"{name}-{disk}.qcow2")
+                host.lookupByName(name).undefine()
+                host.defineXML(domain(name, disks, TINY)).create()
+            until = time.monotonic() + PATIENCE
+            while any("state='connected'" not in host.lookupByName(name).XMLDesc() for name in names):
+                if time.monotonic() > until:
+                    raise SystemExit(f"not all of {', '.join(names)} have their agents after {PATIENCE:.0f} seconds")
+                time.sleep(0.5)
+
     @contextmanager
     def away(self, milliseconds: float) -> Iterator[str]:
         """The URI of the same host as if it were so far away, one way."""
@@ -99,19 +124,19 @@ class KvmStage(Programs):
             relay.stdout.close()
 
 
-def domain(name: str) -> str:
+def domain(name: str, disks: Path = Path("/nowhere"), mebibytes: int = 512) -> str:
     """A machine like many: two CPUs, two disks, a card, the agent's channel."""
     return f"""
 <domain type='qemu'>
   <name>{name}</name>
-  <memory unit='MiB'>512</memory>
+  <memory unit='MiB'>{mebibytes}</memory>
   <vcpu>2</vcpu>
   <os><type arch='x86_64' machine='q35'>hvm</type></os>
   <features><acpi/><apic/></features>
   <devices>
-    <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/nowhere/{name}-root.qcow2'/>
+    <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{disks}/{name}-root.qcow2'/>
       <target dev='vda' bus='virtio'/></disk>
-    <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/nowhere/{name}-data.qcow2'/>
+    <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{disks}/{name}-data.qcow2'/>
       <target dev='vdb' bus='virtio'/></disk>
     <interface type='network'><source network='default'/><model type='virtio'/></interface>
     <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
