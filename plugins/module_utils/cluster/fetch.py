@@ -33,6 +33,8 @@ from .errors import Unreachable
 # Zeros of this length, and at such places, become holes.
 _BLOCK = 65536
 _ZEROS = bytes(_BLOCK)
+# Bytes that are written at once: for more Linux takes large pages, which a busy or virtual machine has to find first.
+_WRITTEN = 16384
 # Pieces that are read before their checksum is made, and the bytes of each: few enough for a processor's cache.
 _AHEAD, _PIECE = 8, 1 << 18
 _ATTEMPTS = 5
@@ -372,10 +374,7 @@ class _Later(Failure):
 
 
 def _write(descriptor: int, buffer: bytearray, size: int, at: int) -> None:
-    """Write the first bytes of a buffer to a place in a file, block by block; blocks of zeros are left out.
-
-    Not in one call: Linux then takes large pages for them, which a busy or virtual machine has to find first.
-    """
+    """Write the first bytes of a buffer to a place in a file; blocks of zeros are left out."""
     view, place = memoryview(buffer), 0
     while place < size:
         # Up to the next block's beginning.
@@ -383,4 +382,4 @@ def _write(descriptor: int, buffer: bytearray, size: int, at: int) -> None:
         if end - place == _BLOCK and buffer.startswith(_ZEROS, place):
             place = end
         while place < end:
-            place += os.pwrite(descriptor, view[place:end], at + place)
+            place += os.pwrite(descriptor, view[place : min(end, place + _WRITTEN)], at + place)
