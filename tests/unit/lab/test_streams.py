@@ -23,6 +23,7 @@ from virtlab.api.app import Server
 from virtlab.daemon import _request
 from virtlab.operation import ADMIN
 from virtlab.subresources.kubevirt.backends import Pipe, register
+from virtlab.subresources.registry import Call, actions
 
 TOKEN = "administrator"
 
@@ -130,6 +131,27 @@ def test_a_port_of_the_guest_is_reached_in_both_directions(client: Client) -> No
 def test_a_port_that_nothing_listens_on_is_refused_in_virt_apis_words(client: Client) -> None:
     with pytest.raises(ClusterError, match=r"Cannot open portforward/23/tcp of .* dialing VM: dial tcp .*: connect: "):
         client.stream(INSTANCE_ACTIONS, "db", "prod", "portforward/23/tcp")
+
+
+def test_a_port_of_the_launchers_pod_is_the_guests(played: Played, echo: int, log: Path) -> None:
+    register(played.cluster, Machines(echo, log))
+    pod = next(item["metadata"]["name"] for item in played.list("pods", "prod") if "-db-" in item["metadata"]["name"])
+    resource = played.cluster.resource("pods")
+    assert resource is not None
+    (forward,) = actions("pods", "portforward")
+    dial = forward.handler(Call(played.cluster, resource, "portforward", "GET", "prod", pod)).ports
+    assert dial is not None
+
+    async def echoed() -> bytes:
+        pipe = await dial(22)
+        pipe.writer.write(b"hello")
+        heard = await pipe.reader.readexactly(5)
+        pipe.writer.close()
+        return heard
+
+    assert asyncio.run(echoed()) == b"hello"
+    with pytest.raises(OSError, match=r"error forwarding port 23 to pod .*, uid : dial tcp4 127.0.0.1:23: connect: "):
+        asyncio.run(dial(23))
 
 
 def test_a_machine_that_does_not_run_has_no_ports(client: Client) -> None:
