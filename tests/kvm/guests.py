@@ -20,7 +20,7 @@ BROKEN = re.compile(r"BUG: .*|Oops: .*|general protection fault.*|Kernel panic -
 # Before this version QEMU can lose writes of an emulated guest that moves. Its commit 03bfc2188f mends that: "physmem:
 # Fix migration dirty bitmap coherency with TCG memory access".
 QEMU_LOSES_NO_WRITES = 9_000_000
-PATIENCE = 90.0  # seconds: a busy machine that emulates boots a guest in ten times its five seconds
+PATIENCE = 180.0  # seconds: a very busy machine that emulates boots a guest in 30 times its five seconds
 
 
 @dataclass(frozen=True)
