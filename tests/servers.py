@@ -17,6 +17,7 @@ class Served:
     url: str = ""
     stop_after: int | None = None
     cut_off: bool = False
+    cuts: int | None = None  # answers that stop; then all are whole
     told_length: bool = True
     go_on: threading.Event = field(default_factory=threading.Event)
     requests: int = 0
@@ -37,15 +38,16 @@ def serving(content: bytes) -> Iterator[Served]:
             if served.told_length:
                 self.send_header("Content-Length", str(len(served.content)))
             self.end_headers()
-            first = served.content[: served.stop_after]
-            self.wfile.write(first)
-            if served.stop_after is None:
+            is_whole = served.cuts is not None and served.requests > served.cuts
+            stop_after = None if is_whole else served.stop_after
+            self.wfile.write(served.content[:stop_after])
+            if stop_after is None:
                 return
             if not served.cut_off:
                 served.go_on.wait(60)
                 with suppress(OSError):
                     # The client may be gone by now.
-                    self.wfile.write(served.content[served.stop_after :])
+                    self.wfile.write(served.content[stop_after:])
 
         def log_message(self, *_arguments: object) -> None:
             pass

@@ -261,6 +261,13 @@ def test_an_import_that_was_killed(place: Place, image: Path, web: Served, phase
     assert (again.returncode, again.changed) == (0, 0), again.output
 
 
+def test_an_import_whose_server_hung_up_in_the_middle(place: Place, image: Path, web: Served) -> None:
+    web.cut_off, web.cuts = True, 1
+    place.finish(importing(place, web))
+    assert is_whole(place, image.read_bytes())
+    assert web.requests > 1
+
+
 # Exports
 
 
