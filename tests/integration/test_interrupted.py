@@ -43,7 +43,7 @@ _numbers = itertools.count(1)
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab of these tests, in which stages take long enough to be seen."""
     lab = Lab(tmp_path_factory.mktemp("interrupted"))
-    lab.command("start", "--installed", "--time-factor", "0.1", "--quiet")
+    lab.command("start", "--installed", "--time-factor", "0.2", "--quiet")
     yield lab
     lab.command("stop")
 
