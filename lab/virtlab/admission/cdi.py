@@ -290,6 +290,26 @@ REQUIRED = {
 }
 
 
+def _checksum_problem(checksum: str) -> str:
+    """Why it is none, in the words of pkg/util/checksum; letter case does not count, nor do spaces around."""
+    name, colon, digest = checksum.partition(":")
+    algorithm, digest = name.strip().lower(), digest.strip().lower()
+    if not colon:
+        return f"invalid checksum format: expected 'algorithm:hash', got '{checksum}'"
+    if not digest:
+        return "checksum hash value cannot be empty"
+    size = CHECKSUMS.get(algorithm)
+    if size is None:
+        return f"unsupported hash algorithm '{algorithm}': supported algorithms are: {', '.join(CHECKSUMS)}"
+    if len(digest) != size:
+        return f"invalid {algorithm} hash length: expected {size} hex characters, got {len(digest)}"
+    wrong = re.search("[^0-9a-f]", digest)
+    if wrong is not None:
+        byte = f"U+{ord(wrong[0]):04X} '{wrong[0]}'"
+        return f"checksum hash is not valid hexadecimal: encoding/hex: invalid byte: {byte}"
+    return ""
+
+
 def _url_source(field: str, kind: str, wanted: Object) -> Found:
     title, keys = REQUIRED.get(kind, ("", ()))
     if any(not wanted.get(key) for key in keys):
@@ -304,11 +324,8 @@ def _url_source(field: str, kind: str, wanted: Object) -> Found:
     if problem:
         yield Cause(f"{field}.source {problem}", f"{field}.source.{URL_SOURCES[kind]}.url", INVALID)
     checksum = wanted.get("checksum") if kind == "http" else None
-    if checksum:
-        algorithm, _, digest = checksum.partition(":")
-        if len(digest) != CHECKSUMS.get(algorithm) or not re.fullmatch("[0-9a-fA-F]+", digest):
-            message = f"Invalid checksum format: {checksum}"
-            yield Cause(message, f"{field}.source.HTTP.checksum", INVALID)
+    if checksum and (problem := _checksum_problem(checksum)):
+        yield Cause(f"Invalid checksum format: {problem}", f"{field}.source.HTTP.checksum", INVALID)
 
 
 def url_problem(url: str) -> str | None:

@@ -48,7 +48,7 @@ class _Unprocessed(DataProblem):
 
 def _take(source: HttpSource, answer: Answer, target: Target, tag: str, job: Job) -> None:
     receiver = ArchiveReceiver(target, tag) if source.archive else Receiver(target, always_scratch=True, tag=tag)
-    algorithm, _, wanted = source.checksum.partition(":")
+    algorithm, wanted = (part.strip().lower() for part in source.checksum.partition(":")[::2])
     if source.checksum and algorithm not in ALGORITHMS:
         raise DataProblem(f"invalid checksum: unsupported algorithm {algorithm}")
     digest = hashlib.new(algorithm) if source.checksum else None
@@ -63,7 +63,7 @@ def _take(source: HttpSource, answer: Answer, target: Target, tag: str, job: Job
                 job.report(FETCHED * receiver.received / answer.length)
             else:
                 job.report(job.fraction)
-        if digest is not None and digest.hexdigest() != wanted.lower():
+        if digest is not None and digest.hexdigest() != wanted:
             text = f"checksum mismatch: expected {source.checksum}, calculated {algorithm}:{digest.hexdigest()}"
             raise DataProblem(f"{receiver.place}: checksum validation failed: {text}")
         receiver.end()

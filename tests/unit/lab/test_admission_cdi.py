@@ -97,3 +97,20 @@ def test_schedules(text: str) -> None:
 @pytest.mark.parametrize("text", ["bad", "60 * * * *", "* * * *", "*/0 * * * *", "5-1 * * * *", "@sometimes"])
 def test_what_is_no_schedule(text: str) -> None:
     assert not is_schedule(text)
+
+
+@pytest.mark.parametrize(
+    ("checksum", "problem"),
+    [
+        ("nonsense", "invalid checksum format: expected 'algorithm:hash', got 'nonsense'"),
+        ("md5: ", "checksum hash value cannot be empty"),
+        ("crc:00", "unsupported hash algorithm 'crc': supported algorithms are: md5, sha1, sha256, sha512"),
+        ("sha256:00", "invalid sha256 hash length: expected 64 hex characters, got 2"),
+        ("md5:" + "z" * 32, "checksum hash is not valid hexadecimal: encoding/hex: invalid byte: U+007A 'z'"),
+        ("MD5:" + "AB" * 16, ""),
+    ],
+)
+def test_a_checksum_that_is_none_is_told_in_cdis_words(checksum: str, problem: str) -> None:
+    spec = {"source": {"http": {"url": "http://a/b.img", "checksum": checksum}}, "storage": STORAGE}
+    found = [cause.message for cause in data_volume_problems("spec", spec)]
+    assert found == ([f"Invalid checksum format: {problem}"] if problem else [])
