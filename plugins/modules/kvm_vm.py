@@ -102,8 +102,8 @@ options:
     description:
       - Any part of the domain as libvirt has it, inside of C(<domain>).
       - An element stands for the one of its name or, where there may be many, of its key (a disk's target or alias, an
-        interface's MAC address, a timer's name). Attributes, texts and children that are given are set; what is not
-        mentioned stays.
+        interface's MAC address, a serial port's number, a timer's name). Attributes, texts and children that are given
+        are set; what is not mentioned stays.
       - What is no XML, or against libvirt's schema, is refused.
     type: str
   replace_lists:

@@ -66,7 +66,7 @@ def _devices(devices: Element, declaration: Declaration, platform: Platform) -> 
             devices.append(make("controller", type="pci", index=str(index), model="pcie-root-port"))
     if platform.capabilities is None:
         return
-    devices.append(make("serial", type="pty"))
+    SubElement(devices, "serial", type="pty").append(make("target", port="0"))
     agent = SubElement(devices, "channel", type="unix")
     agent.append(make("target", type="virtio", name="org.qemu.guest_agent.0"))
     if platform.architecture != "s390x":

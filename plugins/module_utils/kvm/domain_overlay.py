@@ -4,7 +4,7 @@
 """Libvirt's own XML, as the option C(xml) has it, laid over a domain. Pure.
 
 An element stands for the one of its name, or of its key where there may be many: disks by their target, interfaces by
-their address, timers and CPU features by their name. What is there and not mentioned stays.
+their address, serial ports by their number, timers and CPU features by their name. What is not mentioned stays.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _KEYS: Mapping[str, Sequence[tuple[str, ...]]] = {
     "controller": (("type", "index"),),
     "channel": (("target@name",),),
     "filesystem": (("target@dir",),),
+    "serial": (("target@port",),),
     "graphics": (("type",),),
     "timer": (("name",),),
     "feature": (("name",),),
@@ -40,9 +41,7 @@ _KEYS: Mapping[str, Sequence[tuple[str, ...]]] = {
     "page": (("size",),),
     "device": (("path",),),
 }
-_MANY = frozenset(
-    {"hostdev", "redirdev", "input", "serial", "console", "parallel", "sound", "shmem", "memory", "audio"}
-)
+_MANY = frozenset({"hostdev", "redirdev", "input", "console", "parallel", "sound", "shmem", "memory", "audio"})
 # Whole where they are given: their children are an order of words.
 _WHOLE = frozenset({"{http://libvirt.org/schemas/domain/qemu/1.0}commandline"})
 # Elements that libvirt writes in KiB, in whatever unit they were given.
