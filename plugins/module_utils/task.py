@@ -93,10 +93,24 @@ class ModuleSpec:
         }
 
 
+class _Module(AnsibleModule):  # type: ignore[misc]  # ansible-core has no type hints
+    """A module that knows its secrets before it is logged on the host what it was called with."""
+
+    def __init__(self, spec: ModuleSpec, **options: Any) -> None:
+        self._spec = spec
+        super().__init__(**options)
+
+    def _log_invocation(self) -> None:
+        values = secret_values(self._spec, self.params)
+        # What is logged of a dictionary is its representation.
+        self.no_log_values.update(values | {repr(value)[1:-1] for value in values})
+        super()._log_invocation()
+
+
 def main(spec: ModuleSpec, run: Run) -> None:
     """Run a module as a process of its own: remote hosts, become, async."""
-    module = AnsibleModule(
-        argument_spec=dict(spec.options), supports_check_mode=spec.supports_check_mode, **spec.rules()
+    module = _Module(
+        spec, argument_spec=dict(spec.options), supports_check_mode=spec.supports_check_mode, **spec.rules()
     )
     module.no_log_values.update(secret_values(spec, module.params))
     result = attempt(run, Task(module.params, module.check_mode, module._diff, module.warn))
