@@ -13,8 +13,9 @@ description:
     place, lets users use it, and has systemd start its daemons with the host.
   - The families of Debian (Ubuntu) and Red Hat (Fedora, CentOS Stream, Rocky, Alma) are known; packages come from the
     repositories that the host has. What the task does not mention stays as it is.
-  - Guests go on running while daemons are restarted. Changes need root (C(become)).
-  - O(uri) is only used to see whether libvirt answers; libvirt-python need not be there.
+  - Guests go on running while daemons are restarted. Settings with which libvirt does not run are taken back, so that
+    guests do not lose it, and libvirt's own words say why; that is an error. Changes need root (C(become)).
+  - O(uri) is only used to see whether libvirt answers, by C(virsh) or libvirt-python; neither need be there.
   - Where systemd does not run the host, nothing is started or restarted, which a warning and RV(services) say.
 version_added: 0.1.0
 author:
@@ -64,21 +65,33 @@ options:
       - V(true) without certificates is an error.
     type: bool
   certificates:
-    description: Files where the task runs, in PEM, that become the host's own in C(/etc/pki).
+    description:
+      - What proves the host to others, in PEM, and becomes its own in C(/etc/pki). Each is a file where the task runs,
+        which is the host, or the text itself; C(lookup('ansible.builtin.file', ...\)) gives that of a file of the
+        controller's.
+      - Others are not let in by what they would not believe, or what is no longer valid; that is an error before
+        anything is changed.
     type: dict
     suboptions:
       ca:
         description: Certificate of the CA.
-        type: path
+        type: str
         required: true
       certificate:
         description: Certificate of the host, with the names that others know it by.
-        type: path
+        type: str
         required: true
       key:
         description: Its key. Only root may read the copy.
-        type: path
+        type: str
         required: true
+      client_certificate:
+        description: Certificate by which this host comes to others, as it does in migration from host to host (peer to
+          peer). It may be the same as O(certificates.certificate), if that was made for both.
+        type: str
+      client_key:
+        description: Its key. Only root may read the copy.
+        type: str
   tcp_without_authentication:
     description:
       - Whether anybody who reaches port 16509 may come in, without a password and without encryption. B(Whoever gets in
@@ -91,7 +104,7 @@ options:
     description:
       - Settings of C(libvirtd.conf), or of C(virtqemud.conf) and, for those about listening, C(virtproxyd.conf), by
         their names. Values are numbers, texts, booleans (C(1) and C(0)) or lists of texts; null takes a setting away.
-      - Comments and other settings stay. Names that libvirt does not know keep it from starting.
+      - Comments and other settings stay. libvirt passes over names that it does not know.
     type: dict
   qemu_settings:
     description: Settings of C(qemu.conf), as in O(daemon_settings), for example C(user) and C(group) of QEMU's
@@ -113,8 +126,10 @@ options:
     elements: str
     default: []
   start:
-    description: Whether systemd starts the daemons' sockets now and with the host, and restarts daemons whose
-      configuration changed.
+    description:
+      - Whether systemd starts the daemons' sockets now and with the host, daemons with the host, and restarts daemons
+        whose configuration changed.
+      - A unit that was masked is not unmasked; that is an error.
     type: bool
     default: true
 seealso:
@@ -198,18 +213,19 @@ services:
       type: list
       elements: str
     restarted:
-      description: Daemons that were restarted, if they ran.
+      description: Daemons that were restarted.
       type: list
       elements: str
     restart_required:
       description: Whether a daemon has yet to be restarted by hand to see its new configuration.
       type: bool
     answers:
-      description: Whether libvirt answers at O(uri) now; null where that cannot be asked, for lack of
+      description: Whether libvirt answers at O(uri) now; null where that cannot be asked, for lack of C(virsh) and
         libvirt-python.
       type: bool
 """
 
+from ansible_collections.virtstack.core.plugins.module_utils.kvm.host_certificates import keys
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.host_plan import PARTS
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.host_setup import set_up_host
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.options import URI_OPTIONS
@@ -231,9 +247,11 @@ SPEC = ModuleSpec(
         "certificates": {
             "type": "dict",
             "options": {
-                "ca": {"type": "path", "required": True},
-                "certificate": {"type": "path", "required": True},
-                "key": {"type": "path", "required": True},
+                "ca": {"type": "str", "required": True},
+                "certificate": {"type": "str", "required": True},
+                "key": {"type": "str", "required": True, "no_log": False},
+                "client_certificate": {"type": "str"},
+                "client_key": {"type": "str", "no_log": False},
             },
         },
         "tcp_without_authentication": {"type": "bool", "default": False},
@@ -244,6 +262,8 @@ SPEC = ModuleSpec(
         "extra_ports": {"type": "list", "elements": "str", "default": []},
         "start": {"type": "bool", "default": True},
     },
+    # The path of a key is no secret, and belongs into errors.
+    secrets=lambda params: keys(params["certificates"]),
 )
 
 

@@ -1,8 +1,8 @@
-"""A host in namespaces is set up by kvm_host, run on it. What only systemd can do is not to be seen here.
+"""A host in namespaces is set up by kvm_host, run on it. Packages and systemd are left to slow/test_bare_hosts.py.
 
 Tested are files, certificates, groups, the daemon that starts with what was written, and what the task says of systemd
-that is not there. The steps that systemd would be told are tested as a plan (tests/unit), packages as a plan as well,
-and by asking dpkg; nothing is installed.
+that is not there. The steps that systemd would be told are tested as a plan (tests/unit), packages of other systems as
+a plan as well.
 """
 
 from __future__ import annotations

@@ -72,6 +72,7 @@ DRIVERS = (
     "virtsecretd",
     "virtinterfaced",
 )
+# Daemons that others start by themselves; systems have packages of their own for them, which not every host has.
 _HELPERS = ("virtlogd.socket", "virtlockd.socket")
 
 
@@ -130,11 +131,17 @@ def daemons(release: Release, asked: str, present: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Units:
-    """Units of systemd: those that are to be enabled and active, those that are not, those to restart on a change."""
+    """Units of systemd: those that are to be enabled and active, those that are not, those to restart on a change.
+
+    C(at_boot) are to be enabled as well, whether they run or not: daemons start guests and networks with the host.
+    C(helpers) are wanted where they are there.
+    """
 
     wanted: list[str]
     unwanted: list[str]
     daemons: list[str] = field(default_factory=list)
+    at_boot: list[str] = field(default_factory=list)
+    helpers: tuple[str, ...] = ()
 
 
 def _sockets(daemon: str) -> list[str]:
@@ -145,17 +152,18 @@ def units(kind: str, *, tls: bool | None, tcp: bool | None) -> Units:
     """The units of a kind of daemons. None leaves the socket of a listener as it is."""
     front = "libvirtd" if kind == "monolithic" else "virtproxyd"
     if kind == "monolithic":
-        wanted = [*_sockets("libvirtd"), *_HELPERS]
+        wanted = _sockets("libvirtd")
         others = [unit for driver in (*DRIVERS, "virtproxyd") for unit in (*_sockets(driver), f"{driver}.service")]
-        running = ["libvirtd.service"]
+        running = at_boot = ["libvirtd.service"]
     else:
-        wanted = [*(unit for driver in DRIVERS for unit in _sockets(driver)), "virtproxyd.socket", *_HELPERS]
+        wanted = [*(unit for driver in DRIVERS for unit in _sockets(driver)), "virtproxyd.socket"]
         others = [*_sockets("libvirtd"), "libvirtd-tls.socket", "libvirtd-tcp.socket", "libvirtd.service"]
-        running = [*(f"{driver}.service" for driver in DRIVERS), "virtproxyd.service"]
+        at_boot = [f"{driver}.service" for driver in DRIVERS]
+        running = [*at_boot, "virtproxyd.service"]
     for on, socket in ((tls, f"{front}-tls.socket"), (tcp, f"{front}-tcp.socket")):
         if on is not None:
             (wanted if on else others).append(socket)
-    return Units(wanted, others, running)
+    return Units(wanted, others, running, at_boot, _HELPERS)
 
 
 def files(kind: str) -> dict[str, str]:

@@ -6,25 +6,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ..machine.refusal import Refused
 from ..task import Failure, Result, Task
-from . import host_plan, host_system
+from . import host_certificates, host_plan, host_services, host_system
 from .conf_file import edited, settings_of
-from .connection import Host
 from .host_plan import DRIVERS, Release, Units
+from .host_services import VERBS, answers
 from .host_system import System
-from .library import libvirt
 
-# Where libvirt looks for what proves who the host is (https://libvirt.org/tlscerts.html), and who may read it.
-CERTIFICATES = {
-    "ca": ("/etc/pki/CA/cacert.pem", 0o644),
-    "certificate": ("/etc/pki/libvirt/servercert.pem", 0o644),
-    "key": ("/etc/pki/libvirt/private/serverkey.pem", 0o600),
-}
 _GROUP = "libvirt"
 
 
@@ -45,6 +39,8 @@ class _Setup:
         self._release: Release = host_plan.release_of(system.read("/etc/os-release"))
         self._files: dict[str, tuple[str, str]] = {}
         self._certificates: dict[str, tuple[str, int]] = {}
+        # Files that the task says something of, whether or not they say it already.
+        self._declared: set[str] = set()
         self._tcp: bool | None = None
 
     @property
@@ -55,6 +51,7 @@ class _Setup:
         parts = [part for part in self._params["parts"] if part not in host_plan.PARTS[self._release.family]]
         if parts:
             raise Refused(f"parts: {', '.join(parts)} is none; {', '.join(host_plan.PARTS[self._release.family])} are")
+        self._check_users()
         tls = self._tls()
         kind = self._kind()
         self._conf(kind, tls)
@@ -63,14 +60,14 @@ class _Setup:
         if installed and self._makes:
             kind = self._kind()
             self._conf(kind, tls)
-        ports, users = self._closed_ports(tls), self._missing_users()
+        ports, users = self._closed_ports(tls, () if self._makes else installed), self._missing_users()
         if self._makes:
             self._write()
             self._add(users)
             self._open(ports)
         services = self._services(kind, tls, whole=self._makes or not installed)
         names = [*self._files, *self._certificates]
-        changed = bool(installed or names or users or ports or any(services[verb] for verb in _VERBS))
+        changed = bool(installed or names or users or ports or any(services[verb] for verb in VERBS))
         result: Result = {
             "changed": changed,
             "family": self._release.family,
@@ -129,10 +126,13 @@ class _Setup:
     def _tls(self) -> bool | None:
         """Whether others may come in by TLS; None leaves it as it is, where there is nothing to prove the host by."""
         given = self._params["certificates"]
-        if given is not None:
-            for part, (place, mode) in CERTIFICATES.items():
-                self._certificate(Path(given[part]), place, mode)
-        missing = [place for place, _mode in CERTIFICATES.values() if not self._system.path(place).exists()]
+        for part, text in host_certificates.texts(given).items() if given else ():
+            place, mode = host_certificates.PLACES[part]
+            self._declared.add(place)
+            if self._system.read(place) != text:
+                self._certificates[place] = (text, mode)
+        places = (host_certificates.PLACES[part][0] for part in host_certificates.OWN)
+        missing = [place for place in places if not self._system.path(place).exists()]
         if self._params["tls"] is False:
             return False
         if missing and given is None:
@@ -144,16 +144,6 @@ class _Setup:
             )
             return None
         return True
-
-    def _certificate(self, source: Path, place: str, mode: int) -> None:
-        try:
-            text = source.read_text()
-        except (OSError, ValueError) as error:
-            raise Failure(f"Cannot read {source}, where the task runs: {error}.") from error
-        if "-----BEGIN " not in text:
-            raise Refused(f"certificates: {source} is no PEM file")
-        if self._system.read(place) != text:
-            self._certificates[place] = (text, mode)
 
     # Files
 
@@ -177,6 +167,8 @@ class _Setup:
         return self._files[name][1] if name in self._files else self._system.read(name)
 
     def _edit(self, name: str, settings: Mapping[str, Any], label: str) -> None:
+        if settings:
+            self._declared.add(name)
         before = self._system.read(name)
         after = edited(self._text(name), settings, label) if settings else self._text(name)
         if after != before:
@@ -190,12 +182,14 @@ class _Setup:
 
     # Users and firewall
 
+    def _check_users(self) -> None:
+        unknown = [user for user in self._params["users"] or () if not host_system.is_user(user)]
+        if unknown:
+            raise Refused(f"users: there is no user {', '.join(unknown)} on this host")
+
     def _missing_users(self) -> list[str]:
         """Who is not yet in the group that may use libvirt."""
         wanted = self._params["users"] or []
-        unknown = [user for user in wanted if not host_system.is_user(user)]
-        if unknown:
-            raise Refused(f"users: there is no user {', '.join(unknown)} on this host")
         there = host_system.members(_GROUP) if wanted else set()
         if there is None and self._makes:
             raise Failure(f"There is no group {_GROUP}; install libvirt's packages first (packages: true).")
@@ -206,12 +200,15 @@ class _Setup:
             self._needs_root(f"add {user} to the group {_GROUP}")
             host_system.run("usermod", "--append", "--groups", _GROUP, user)
 
-    def _closed_ports(self, tls: bool | None) -> list[str]:
+    def _closed_ports(self, tls: bool | None, coming: Sequence[str]) -> list[str]:
         """The ports that are not yet open."""
         firewall = self._params["firewall"]
         if firewall == "none":
             return []
         ports = host_plan.ports(tls=tls, tcp=self._tcp, more=self._params["extra_ports"])
+        # One that would come with the packages has nothing open yet.
+        if firewall in coming and not shutil.which(host_system.FIREWALLS[firewall]):
+            return ports
         return host_system.closed_ports(firewall, ports)
 
     def _open(self, ports: Sequence[str]) -> None:
@@ -223,12 +220,13 @@ class _Setup:
 
     def _services(self, kind: str, tls: bool | None, *, whole: bool) -> dict[str, Any]:
         """What was, or would be, done to the units of systemd; and whether libvirt answers."""
-        new = bool(self._files or self._certificates)
-        told: dict[str, Any] = {"manager": "systemd", **{verb: [] for verb in _VERBS}, "restart_required": False}
+        mine = [place for place in self._certificates if place not in _OF_CLIENT]
+        new, uri = bool(self._files or mine), self._params["uri"]
+        told: dict[str, Any] = {"manager": "systemd", **{verb: [] for verb in VERBS}, "restart_required": False}
         if not self._params["start"]:
-            return {**told, "manager": None, "restart_required": new, "answers": self._answers()}
+            return {**told, "manager": None, "restart_required": new, "answers": answers(uri)}
         if not self._system.has_systemd:
-            does = self._answers()
+            does = answers(uri)
             self._task.warn(
                 "systemd does not run this host, so that nothing was started or restarted; "
                 + (
@@ -239,54 +237,42 @@ class _Setup:
             )
             return {**told, "manager": None, "restart_required": bool(new and does), "answers": does}
         units = host_plan.units(kind, tls=tls, tcp=self._tcp)
-        states = host_system.unit_states([*units.wanted, *units.unwanted])
-        told.update(steps(units, states, edited=new, whole=whole))
-        if self._makes:
-            self._apply(units, told)
-        return {**told, "answers": self._answers()}
-
-    def _answers(self) -> bool | None:
-        return answers(self._params["uri"])
-
-    def _apply(self, units: Units, told: Mapping[str, Any]) -> None:
-        if any(told[verb] for verb in _VERBS):
+        states = host_system.unit_states([*units.wanted, *units.helpers, *units.unwanted, *units.daemons])
+        told.update(host_services.steps(units, states, edited=new or self._is_behind(units), whole=whole))
+        if self._makes and any(told[verb] for verb in VERBS):
             self._needs_root("change units of systemd")
-        if told["stopped"]:
-            host_system.run("systemctl", "disable", "--now", *told["stopped"])
-        if told["enabled"]:
-            host_system.run("systemctl", "enable", *told["enabled"])
-        if told["started"]:
-            # A socket does not start while the daemon behind it runs; guests do not mind that it stops for a moment.
-            host_system.run("systemctl", "stop", *units.daemons)
-            host_system.run("systemctl", "start", *told["started"])
-        elif told["restarted"]:
-            host_system.run("systemctl", "try-restart", *told["restarted"])
+            self._apply(units, told, [unit for unit, (_file, active) in states.items() if active])
+        return {**told, "answers": answers(uri)}
+
+    def _is_behind(self, units: Units) -> bool:
+        """Whether a daemon runs that was started before its files were written, by a run that was cut off, say."""
+        written = [self._system.changed(name) for name in self._declared - _OF_CLIENT]
+        started = [start_of for daemon in units.daemons if (start_of := host_system.start_of(daemon)) is not None]
+        return bool(written and started) and int(max(written)) > min(started)
+
+    def _apply(self, units: Units, told: Mapping[str, Any], active: Sequence[str]) -> None:
+        """Change units. Settings with which libvirt does not start are taken back, as guests need it."""
+        uri = self._params["uri"]
+        did, problem, since = answers(uri), "", time.time()
+        try:
+            host_services.apply(units, told, active)
+        except Failure as failure:
+            problem = str(failure)
+        restarted = [daemon for daemon in units.daemons if daemon in active or daemon in told["restarted"]]
+        if not problem and (did is False or answers(uri, restarted) is not False):
+            return
+        said = host_services.last_words(units, since) or problem or f"nothing answers at {uri}"
+        for name, (before, _after) in self._files.items():
+            self._system.write(name, before)
+        host_services.revive(units)
+        now = "it answers again" if answers(uri) else "yet it does not answer"
+        kept = f" Settings are again what they were, and {now} ({', '.join(self._files)})." if self._files else ""
+        raise Failure(f"libvirt does not run with what was asked for: {said}.{kept}")
 
 
-_VERBS = ("stopped", "enabled", "started", "restarted")
-
-
-# What a unit that is off may be: there is none, or it neither starts by itself nor runs.
-_OFF = tuple((file, False) for file in ("", "disabled", "static", "indirect", "masked", "alias"))
-# States of a unit's file that need nothing done for the unit to start with the host.
-_ENABLED = ("enabled", "static", "indirect", "generated", "alias")
-
-
-def steps(units: Units, states: Mapping[str, tuple[str, bool]], *, edited: bool, whole: bool) -> dict[str, list[str]]:
-    """What is to be done to units, given the state of each one's file and whether it is active. Pure.
-
-    Raises Refused where one that is wanted is not there, unless packages are still to come (not C(whole)).
-    """
-    nothing = ("", False)
-    absent = [unit for unit in units.wanted if unit not in states]
-    if absent and whole:
-        raise Refused(f"systemd does not know {', '.join(absent)}; the package that has it is not installed")
-    return {
-        "stopped": [unit for unit in units.unwanted if states.get(unit, nothing) not in _OFF],
-        "enabled": [unit for unit in units.wanted if states.get(unit, nothing)[0] not in _ENABLED],
-        "started": [unit for unit in units.wanted if not states.get(unit, nothing)[1]],
-        "restarted": list(units.daemons) if edited else [],
-    }
+_OF_CLIENT = frozenset(
+    place for part, (place, _mode) in host_certificates.PLACES.items() if part not in host_certificates.OWN
+)
 
 
 def _of_listener(kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -298,14 +284,3 @@ _LISTENER = frozenset(
     {"listen_tls", "listen_tcp", "tls_port", "tcp_port", "listen_addr", "auth_tcp", "auth_tls", "key_file", "cert_file"}
     | {"ca_file", "crl_file", "tls_no_verify_certificate", "tls_allowed_dn_list", "sasl_allowed_username_list"}
 )
-
-
-def answers(uri: str) -> bool | None:
-    """Whether libvirt answers on this host; None where libvirt-python is missing, by which it is asked."""
-    if libvirt is None:
-        return None
-    try:
-        with Host(uri):
-            return True
-    except Failure:
-        return False

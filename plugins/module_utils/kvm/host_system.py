@@ -8,13 +8,17 @@ Each thing has a way to read it and a way to change it; nothing here decides.
 
 from __future__ import annotations
 
+import calendar
+import fcntl
 import grp
 import os
 import pwd
 import shutil
 import stat
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -23,6 +27,8 @@ from .host_plan import Release
 
 # Lines of a command's output that an error shows.
 _TOLD = 15
+# Seconds to wait for whoever else installs packages.
+_LOCK_PATIENCE = 600
 
 
 class System:
@@ -70,6 +76,13 @@ class System:
         """Whether systemd runs the system (https://www.freedesktop.org/software/systemd/man/sd_booted.html)."""
         return self.path("/run/systemd/system").is_dir()
 
+    def changed(self, name: str) -> float:
+        """When a file was written, in seconds of the clock; 0 where there is none."""
+        try:
+            return self.path(name).stat().st_mtime
+        except OSError:
+            return 0.0
+
     def executables(self, names: Iterable[str]) -> set[str]:
         """Those daemons of these names that are installed."""
         places = ("/usr/sbin", "/usr/bin", "/usr/local/sbin")
@@ -116,12 +129,21 @@ def install(release: Release, names: Sequence[str]) -> None:
         run(manager, "-y", "install", *names)
         return
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    command = ("apt-get", "-y", "-o", "Dpkg::Options::=--force-confold", "install", *names)
+    # A host that was just made is about to bring itself up to date, which others wait for.
+    patient = ("-o", f"DPkg::Lock::Timeout={_LOCK_PATIENCE}")
+    command = ("apt-get", "-y", *patient, "-o", "Dpkg::Options::=--force-confold", "install", *names)
     try:
         run(*command, environment=quiet)
     except Failure:
+        _wait_for_lists()
         run("apt-get", "update", environment=quiet)
         run(*command, environment=quiet)
+
+
+def _wait_for_lists() -> None:
+    """Wait until nobody else fetches lists of packages; apt-get itself would give up at once."""
+    with suppress(OSError), open("/var/lib/apt/lists/lock", "a") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
 
 
 def unit_states(units: Sequence[str]) -> dict[str, tuple[str, bool]]:
@@ -134,6 +156,17 @@ def unit_states(units: Sequence[str]) -> dict[str, tuple[str, bool]]:
             active = values.get("ActiveState") in ("active", "activating")
             found[values["Id"]] = (values.get("UnitFileState", ""), active)
     return found
+
+
+def start_of(unit: str) -> int | None:
+    """When the process of a service was started, in whole seconds of the clock; None where it does not run."""
+    told = run("systemctl", "show", "-p", "ActiveState,ExecMainStartTimestamp", unit, environment={"TZ": "UTC"})
+    values = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+    try:
+        started = time.strptime(values.get("ExecMainStartTimestamp", ""), "%a %Y-%m-%d %H:%M:%S %Z")
+    except ValueError:
+        return None
+    return calendar.timegm(started) if values.get("ActiveState") == "active" else None
 
 
 def is_user(name: str) -> bool:
@@ -153,10 +186,13 @@ def members(group: str) -> set[str] | None:
         return None
 
 
+FIREWALLS = {"firewalld": "firewall-cmd", "ufw": "ufw"}
+
+
 def closed_ports(firewall: str, ports: Sequence[str]) -> list[str]:
     """Those ports (C(16514/tcp), C(49152-49215/tcp)) that a firewall has not been told to open."""
     if firewall == "firewalld":
-        listed = run("firewall-cmd", "--permanent", "--list-ports").split()
+        listed = run(*_permanently(), "--list-ports").split()
         return [port for port in ports if port not in listed]
     listed = run("ufw", "show", "added").split()
     return [port for port in ports if port.replace("-", ":") not in listed]
@@ -165,9 +201,19 @@ def closed_ports(firewall: str, ports: Sequence[str]) -> list[str]:
 def open_ports(firewall: str, ports: Sequence[str]) -> None:
     """Tell a firewall to open ports, now and from the next start on."""
     if firewall == "firewalld":
-        run("firewall-cmd", "--permanent", *(f"--add-port={port}" for port in ports))
-        if run("firewall-cmd", "--state", ok=(0, 252)).strip() == "running":
-            run("firewall-cmd", *(f"--add-port={port}" for port in ports))
+        added = [f"--add-port={port}" for port in ports]
+        run(*_permanently(), *added)
+        if _firewalld_runs():
+            run("firewall-cmd", *added)
         return
     for port in ports:
         run("ufw", "allow", port.replace("-", ":"))
+
+
+def _firewalld_runs() -> bool:
+    return run("firewall-cmd", "--state", ok=(0, 251, 252)).strip() == "running"
+
+
+def _permanently() -> tuple[str, ...]:
+    """What reads and writes the settings of firewalld that last; the daemon keeps them while it runs."""
+    return ("firewall-cmd", "--permanent") if _firewalld_runs() else ("firewall-offline-cmd",)

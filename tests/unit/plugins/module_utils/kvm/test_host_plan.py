@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.virtstack.core.plugins.module_utils.kvm import host_plan
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.host_plan import Release, Units
-from ansible_collections.virtstack.core.plugins.module_utils.kvm.host_setup import steps
+from ansible_collections.virtstack.core.plugins.module_utils.kvm.host_services import steps
 from ansible_collections.virtstack.core.plugins.module_utils.machine.refusal import Refused
 
 DEBIAN, UBUNTU = Release("debian", "debian", 12), Release("debian", "ubuntu", 24)
@@ -69,10 +69,13 @@ def test_daemons_are_those_in_use_before_those_of_the_vendor(
 
 def test_one_kind_of_daemons_takes_the_place_of_the_other() -> None:
     one, other = host_plan.units("monolithic", tls=True, tcp=None), host_plan.units("modular", tls=None, tcp=False)
-    assert {"libvirtd.socket", "libvirtd-tls.socket", "virtlogd.socket"} <= set(one.wanted)
+    assert {"libvirtd.socket", "libvirtd-tls.socket"} <= set(one.wanted) and "virtlogd.socket" in one.helpers
     assert {"virtqemud.socket", "virtqemud.service"} <= set(one.unwanted)
     assert {"virtqemud.socket", "virtstoraged-ro.socket", "virtproxyd.socket"} <= set(other.wanted)
     assert {"libvirtd.service", "libvirtd-tls.socket", "virtproxyd-tcp.socket"} <= set(other.unwanted)
+    # A socket starts nothing that is to start with the host by itself: guests and networks that ask for it.
+    assert one.at_boot == ["libvirtd.service"]
+    assert {"virtqemud.service", "virtnetworkd.service"} <= set(other.at_boot)
     assert not set(one.wanted) & set(one.unwanted) and not set(other.wanted) & set(other.unwanted)
     # A listener that nobody spoke of is neither opened nor closed.
     assert "libvirtd-tcp.socket" not in {*one.wanted, *one.unwanted}
@@ -90,7 +93,13 @@ def test_tcp_without_authentication_is_there_only_by_its_name() -> None:
     assert host_plan.ports(tls=True, tcp=None, more=["22/tcp"]) == ["16514/tcp", "49152-49215/tcp", "22/tcp"]
 
 
-UNITS = Units(wanted=["a.socket", "b.socket"], unwanted=["c.socket", "d.service"], daemons=["a.service"])
+UNITS = Units(
+    wanted=["a.socket", "b.socket"],
+    unwanted=["c.socket", "d.service"],
+    daemons=["a.service"],
+    at_boot=["a.service"],
+    helpers=("h.socket",),
+)
 
 
 def test_units_that_are_as_they_are_to_be_are_left_alone() -> None:
@@ -99,6 +108,7 @@ def test_units_that_are_as_they_are_to_be_are_left_alone() -> None:
         "b.socket": ("static", True),
         "c.socket": ("disabled", False),
         "d.service": ("static", False),
+        "a.service": ("enabled", False),
     }
     nothing = {"stopped": [], "enabled": [], "started": [], "restarted": []}
     assert steps(UNITS, states, edited=False, whole=True) == nothing
@@ -111,10 +121,11 @@ def test_units_are_enabled_started_and_stopped_where_they_are_not() -> None:
         "b.socket": ("enabled", False),
         "c.socket": ("enabled", False),
         "d.service": ("static", True),
+        "a.service": ("disabled", False),
     }
     assert steps(UNITS, states, edited=False, whole=True) == {
         "stopped": ["c.socket", "d.service"],
-        "enabled": ["a.socket"],
+        "enabled": ["a.socket", "a.service"],
         "started": ["b.socket"],
         "restarted": [],
     }
@@ -123,4 +134,18 @@ def test_units_are_enabled_started_and_stopped_where_they_are_not() -> None:
 def test_a_unit_that_is_not_there_is_named_once_its_package_must_be() -> None:
     with pytest.raises(Refused, match=r"does not know b\.socket"):
         steps(UNITS, {"a.socket": ("enabled", True)}, edited=False, whole=True)
-    assert steps(UNITS, {}, edited=False, whole=False)["started"] == ["a.socket", "b.socket"]
+    assert steps(UNITS, {}, edited=False, whole=False)["started"] == ["a.socket", "b.socket", "h.socket"]
+
+
+def test_a_helper_without_a_package_is_not_missed_and_one_that_is_there_is_started() -> None:
+    states = {"a.socket": ("enabled", True), "b.socket": ("enabled", True), "a.service": ("enabled", True)}
+    assert not any(steps(UNITS, states, edited=False, whole=True).values())
+    assert steps(UNITS, {**states, "h.socket": ("disabled", False)}, edited=False, whole=True)["started"] == [
+        "h.socket"
+    ]
+
+
+def test_a_unit_that_somebody_masked_is_not_unmasked() -> None:
+    states = {"a.socket": ("masked", False), "b.socket": ("enabled", True), "a.service": ("enabled", True)}
+    with pytest.raises(Refused, match=r"run `systemctl unmask a\.socket`"):
+        steps(UNITS, states, edited=False, whole=True)

@@ -13,6 +13,7 @@ from ansible_collections.virtstack.core.plugins.module_utils.kvm.host_setup impo
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.host_system import System, missing_packages, run
 from ansible_collections.virtstack.core.plugins.module_utils.task import Failure, Result, Task
 from ansible_collections.virtstack.core.plugins.modules.kvm_host import SPEC
+from virtlab.certificates import Authority
 
 DEBIAN = "ID=debian\nVERSION_ID=12\n"
 ROCKY = 'ID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"\n'
@@ -42,6 +43,14 @@ class Root:
         assert not validated.error_messages, validated.error_messages
         task = Task(validated.validated_parameters, check_mode, diff=True, warn=self.warnings.append)
         return set_up_host(task, System(self.place))
+
+
+def certificates(place: Path, name: str) -> dict[str, str]:
+    """What a host is given: files of an authority's."""
+    (place / "pki").mkdir(exist_ok=True)
+    authority = Authority(place / "pki")
+    certificate, key = authority.machine_files(name, "127.0.0.1")
+    return {"ca": str(authority.certificate_file), "certificate": str(certificate), "key": str(key)}
 
 
 @pytest.fixture
@@ -83,19 +92,51 @@ def test_a_modular_host_has_a_file_for_each(tmp_path: Path, as_root: None) -> No
 
 def test_check_mode_writes_nothing_and_shows_everything_but_keys(tmp_path: Path, as_root: None) -> None:
     host = Root(tmp_path / "root", DEBIAN, "libvirtd")
-    for name in ("ca", "certificate", "key"):
-        (tmp_path / name).write_text(f"-----BEGIN {name}-----\nsecret of {name}\n")
-    given = {name: str(tmp_path / name) for name in ("ca", "certificate", "key")}
+    given = certificates(tmp_path, "gamma")
     told = host.set_up(check_mode=True, certificates=given, qemu_settings={"max_files": 7})
     assert told["changed"] and told["tls"]
     assert "/etc/pki/libvirt/private/serverkey.pem" in told["files"]
-    assert "max_files = 7" in str(told["diff"]) and "secret of" not in str(told)
+    assert "max_files = 7" in str(told["diff"]) and "-----BEGIN" not in str(told)
     assert not (tmp_path / "root" / "etc" / "libvirt").exists()
     made = host.set_up(certificates=given, qemu_settings={"max_files": 7})
     assert made["files"] == told["files"]
     key = tmp_path / "root" / "etc" / "pki" / "libvirt" / "private" / "serverkey.pem"
     assert key.stat().st_mode & 0o777 == 0o600
     assert not host.set_up(certificates=given, qemu_settings={"max_files": 7})["changed"]
+
+
+def test_certificates_come_as_files_or_as_texts_and_the_host_has_one_for_others(tmp_path: Path, as_root: None) -> None:
+    files = certificates(tmp_path, "gamma")
+    texts = {part: Path(file).read_text().rstrip() for part, file in files.items()}
+    host = Root(tmp_path / "root", DEBIAN, "libvirtd")
+    host.set_up(certificates=files)
+    assert not host.set_up(certificates=texts)["changed"]
+    both = {**texts, "client_certificate": texts["certificate"], "client_key": texts["key"]}
+    made = host.set_up(certificates=both)
+    assert made["files"] == ["/etc/pki/libvirt/clientcert.pem", "/etc/pki/libvirt/private/clientkey.pem"]
+    key = tmp_path / "root" / "etc" / "pki" / "libvirt" / "private" / "clientkey.pem"
+    assert key.stat().st_mode & 0o777 == 0o600 and not host.set_up(certificates=both)["changed"]
+
+
+def test_certificates_that_nobody_believes_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    mine, other = certificates(tmp_path, "gamma"), certificates(tmp_path / "other", "gamma")
+    host = Root(tmp_path / "root", DEBIAN, "libvirtd")
+    cases = [
+        ({**mine, "ca": other["ca"]}, "whoever trusts ca does not believe certificate: "),
+        ({**mine, "key": other["key"]}, "certificate and key cannot be used: KEY_VALUES_MISMATCH"),
+        ({**mine, "client_certificate": mine["certificate"]}, "client_certificate and client_key belong together"),
+        (
+            {**mine, "client_certificate": other["certificate"], "client_key": other["key"]},
+            "whoever trusts ca does not believe client_certificate: ",
+        ),
+        ({**mine, "key": str(host.put("etc/none", "nothing"))}, "is no PEM file"),
+        ({**mine, "key": "/nowhere/key.pem"}, "Cannot read /nowhere/key.pem.*lookup"),
+    ]
+    for given, told in cases:
+        with pytest.raises(Failure, match=told):
+            host.set_up(certificates=given)
+    assert not (tmp_path / "root" / "etc" / "pki").exists()
 
 
 def test_without_certificates_tls_is_left_alone_and_said(tmp_path: Path) -> None:
