@@ -86,7 +86,7 @@ link_collection() {
 # What KVM hosts and their tiny guests are made of. Where it cannot be had, their tests are left out and say so.
 kvm_debian=(libvirt-daemon-system qemu-system-x86 qemu-utils qemu-guest-agent ovmf swtpm swtpm-tools dnsmasq-base
     bindfs busybox-static dropbear-bin mtools dosfstools e2fsprogs syslinux syslinux-common syslinux-efi genisoimage
-    mmdebstrap iproute2 libvirt-dev pkg-config gcc python3-dev)
+    mmdebstrap systemd-container openssh-client libvirt-clients iproute2 libvirt-dev pkg-config gcc python3-dev)
 kvm_fedora=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-driver-network libvirt-daemon-driver-storage-core
     libvirt-daemon-driver-nwfilter libvirt-daemon-config-nwfilter qemu-kvm qemu-img edk2-ovmf swtpm swtpm-tools dnsmasq
     bindfs mtools dosfstools e2fsprogs genisoimage iproute libvirt-devel pkgconf-pkg-config gcc python3-devel)

@@ -128,8 +128,12 @@ class Ansible:
             begun.end()
 
     def _variables(self, environment: Mapping[str, str]) -> dict[str, str]:
+        return {**os.environ, **self.settings, **environment}
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the environment has beside what the machine's has."""
         return {
-            **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
             "ANSIBLE_HOME": str(self.home),
             "ANSIBLE_LOCALHOST_WARNING": "false",
@@ -138,7 +142,6 @@ class Ansible:
             "ANSIBLE_FORCE_COLOR": "false",
             "PYTHONDONTWRITEBYTECODE": "1",
             **self.environment,
-            **environment,
         }
 
     def play(

@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from virtlab.cloud_image import debian
 from virtlab.tiny import disk
 from virtlab.tiny.packages import KERNEL_METAPACKAGE, ImageError, Packages, run
 
@@ -36,7 +37,6 @@ PACKAGES = (
 )
 # What the kernel of Debian's clouds needs to find its root; the rest is read from there.
 MODULES = ("virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "ext4", "crc32c_generic")
-LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*")
 FILES = {
     "etc/fstab": f"LABEL={LABEL} / ext4 errors=remount-ro 0 1\n",
     "etc/hostname": "debian\n",
@@ -88,7 +88,7 @@ def _made(cache: Path) -> Debian:
     if not made.disk.exists():
         if os.geteuid() != 0:
             raise ImageError("mmdebstrap has to be run by root here")
-        sources = _sources()
+        sources = debian.sources()
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".making-", dir=cache) as name:
             making = Debian(Path(name) / "image")
@@ -104,28 +104,10 @@ def _made(cache: Path) -> Debian:
 
 def _recipe() -> str:
     """What the image is made of, as a name; its packages are as new as on the day when it was made."""
-    digest = hashlib.sha256(_codename().encode())
-    for path in (Path(__file__), Path(disk.__file__)):
+    digest = hashlib.sha256(debian.codename().encode())
+    for path in (Path(__file__), Path(debian.__file__), Path(disk.__file__)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _codename() -> str:
-    told = dict(line.partition("=")[::2] for line in Path("/etc/os-release").read_text().splitlines())
-    if told.get("ID") != "debian" or "VERSION_CODENAME" not in told:
-        raise ImageError("it is made of the packages of the Debian that this machine would have to run")
-    return told["VERSION_CODENAME"].strip('"')
-
-
-def _sources() -> str:
-    """The mirrors that this machine itself has its Debian from."""
-    listed = run(
-        "apt-get", "indextargets", "--format", "$(ORIGIN) deb $(REPO_URI) $(RELEASE) main", "Created-By: Packages"
-    )
-    lines = {line.removeprefix("Debian ") for line in listed.splitlines() if line.startswith("Debian deb ")}
-    if not lines:
-        raise ImageError("apt-get indextargets names no mirror of Debian: run apt-get update")
-    return "\n".join(sorted(lines)) + "\n"
 
 
 def _write(image: Debian, sources: str, work: Path) -> None:
@@ -138,21 +120,7 @@ def _write(image: Debian, sources: str, work: Path) -> None:
         f' && printf "%s\\n" {lines} >"$1/usr/share/initramfs-tools/modules.d/virtlab"'
     )
     units = [f'--customize-hook=chroot "$1" systemctl {verb} {" ".join(names)}' for verb, names in UNITS.items()]
-    run(
-        "mmdebstrap",
-        "--mode=root",
-        "--variant=minbase",
-        "--aptopt=APT::Install-Recommends false",
-        "--aptopt=Acquire::Languages none",
-        "--dpkgopt=force-unsafe-io",
-        *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
-        f"--include={','.join(PACKAGES)}",
-        f"--essential-hook={prepare}",
-        *units,
-        _codename(),
-        root,
-        listed,
-    )
+    debian.unpack(root, listed, PACKAGES, f"--essential-hook={prepare}", *units)
     for name, content in FILES.items():
         (root / name).write_text(content)
     for key in (root / "etc/ssh").glob("ssh_host_*"):

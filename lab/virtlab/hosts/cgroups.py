@@ -40,9 +40,14 @@ def remove(group: str) -> None:
     """Remove the group and all below it, once its processes are gone; raises OSError when it stays busy."""
     until = time.monotonic() + PATIENCE
     for place in places(group):
-        if place.exists():
-            for directory in (*sorted(place.rglob("*/"), reverse=True), place):
-                _remove(directory, until)
+        clear(place, until)
+
+
+def clear(place: Path, until: float) -> None:
+    """Remove a cgroup and all below it, if it is there; raises OSError when it is busy at that time of the clock."""
+    if place.exists():
+        for directory in (*sorted(place.rglob("*/"), reverse=True), place):
+            _remove(directory, until)
 
 
 def _remove(directory: Path, until: float) -> None:

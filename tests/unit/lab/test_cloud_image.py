@@ -6,14 +6,14 @@ import struct
 from pathlib import Path
 
 import pytest
-from virtlab.cloud_image import image
+from virtlab.cloud_image import debian, image
 from virtlab.tiny import disk
 
 
 def test_an_image_that_is_kept_is_given_once_and_again_when_it_was_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image, "_codename", lambda: "bookworm")
+    monkeypatch.setattr(debian, "codename", lambda: "bookworm")
     kept = tmp_path / "cache" / image._recipe() / "debian.qcow2"
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"an image")
@@ -27,8 +27,8 @@ def test_an_image_that_is_kept_is_given_once_and_again_when_it_was_replaced(
 
 
 def test_it_is_refused_where_it_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image, "_codename", lambda: "bookworm")
-    monkeypatch.setattr(image, "_sources", lambda: "deb nowhere bookworm main\n")
+    monkeypatch.setattr(debian, "codename", lambda: "bookworm")
+    monkeypatch.setattr(debian, "sources", lambda: "deb nowhere bookworm main\n")
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr("shutil.which", lambda *_arguments, **_options: None)
 
