@@ -45,7 +45,7 @@ ASKED: Calls = [
     ("kvm_vm", {**MACHINE, "memory": "much"}),
     ("kvm_vm", {**MACHINE, "cpu": {"model": "Nonsense"}}),
     ("kvm_vm", {"name": "both-a", "state": "absent", "delete_disks": True}),
-    ("kvm_vm", {"memory": "128Mi", "vms": [{"name": "both-a"}, {"name": "no name"}]}),
+    ("kvm_vm", {"memory": "128Mi", "vms": [{"name": "both-a"}, {"name": "no/name"}]}),
     ("kvm_vm_power", {"name": "both-a", "state": "started"}),
     ("kvm_vm_power", {"name": "both-a", "state": "paused"}),
     ("kvm_vm_power", {"name": "both-none", "state": "started"}),
