@@ -67,7 +67,7 @@ options:
   certificates:
     description:
       - What proves the host to others, in PEM, and becomes its own in C(/etc/pki). Each is a file where the task runs,
-        which is the host, or the text itself; C(lookup('ansible.builtin.file', ...\)) gives that of a file of the
+        which is the host, or the text itself; the lookup P(ansible.builtin.file#lookup) gives that of a file of the
         controller's.
       - Others are not let in by what they would not believe, or what is no longer valid; that is an error before
         anything is changed.
