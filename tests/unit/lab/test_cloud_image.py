@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from virtlab.cloud_image import debian, image
+from virtlab.cloud_image import bare, debian, image
 from virtlab.tiny import disk
 
 
@@ -51,3 +51,23 @@ def test_partitions_lie_behind_each_other_and_inside_the_disk(tmp_path: Path) ->
 
     assert starts_sizes[0][0] + starts_sizes[0][1] == starts_sizes[1][0]
     assert (starts_sizes[1][0] + starts_sizes[1][1]) * 512 == image.SIZE == raw.stat().st_size
+
+
+def test_a_bare_root_is_made_once_and_each_machine_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacked: list[Path] = []
+
+    def unpack(root: Path, _listed: Path, _packages: object) -> None:
+        (root / "etc" / "ssh").mkdir(parents=True)
+        (root / "etc" / "ssh" / "ssh_host_key").write_text("of all of them")
+        unpacked.append(root)
+
+    monkeypatch.setattr(debian, "codename", lambda: "bookworm")
+    monkeypatch.setattr(debian, "sources", lambda: "deb nowhere bookworm main\n")
+    monkeypatch.setattr(debian, "unpack", unpack)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    for name in ("one", "other"):
+        bare.copy(tmp_path / name, tmp_path / "cache")
+    assert len(unpacked) == 1 and len(list((tmp_path / "cache").iterdir())) == 1
+    (tmp_path / "one" / "etc" / "machine-id").write_text("1")
+    assert (tmp_path / "other" / "etc" / "machine-id").read_text() == ""
+    assert not list((tmp_path / "one" / "etc" / "ssh").iterdir())
