@@ -92,7 +92,8 @@ def revive(units: Units) -> None:
     listening = [unit for unit in units.wanted if unit.endswith(".socket")]
     host_system.run("systemctl", "reset-failed", *units.daemons, *listening, ok=range(256))
     host_system.run("systemctl", "start", *listening, ok=range(256))
-    host_system.run("systemctl", "start", *units.at_boot, ok=range(256))
+    # One that somebody else woke up meanwhile may have seen the settings that were taken back.
+    host_system.run("systemctl", "restart", *units.at_boot, ok=range(256))
 
 
 def last_words(units: Units, since: float) -> str:
