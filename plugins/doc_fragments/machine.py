@@ -181,8 +181,8 @@ options:
       path:
         description:
           - Use the file or device of this path itself. KVM hosts only.
-          - With a O(disks[].size), a file that is not there is made, in O(disks[].format) or what its name says, where a
-            storage pool that runs has its directory. One that is there is used, and grows.
+          - With a O(disks[].size), a file that is not there is made, in O(disks[].format) or what its name says, where
+            a storage pool that runs has its directory. One that is there is used, and grows.
         type: path
       size:
         description:
