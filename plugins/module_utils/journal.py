@@ -37,7 +37,9 @@ class Journal:
             earlier = self._entries.get(subject)
             if did == "deleted" and earlier == "created":
                 del self._entries[subject]
-            elif earlier != "created":
+            elif did == "created" and earlier == "deleted":
+                self._entries[subject] = "replaced"
+            elif earlier != "created" and (earlier != "replaced" or did == "deleted"):
                 self._entries[subject] = did
 
     def touched(self, namespace: str | None, name: str) -> bool:

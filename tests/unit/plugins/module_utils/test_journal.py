@@ -76,6 +76,14 @@ def test_an_unforeseen_error_tells_it_as_well(client: Client, config_map: Callab
     assert failed["changed"] and "created ConfigMap" in failed["msg"] and "KeyError" in failed["exception"]
 
 
+def test_what_was_there_before_is_not_forgotten_with_what_took_its_place() -> None:
+    journal = Journal()
+    subject = ("DataVolume", "prod", "iso")
+    for did, told in (("deleted", "deleted"), ("created", "replaced"), ("updated", "replaced"), ("deleted", "deleted")):
+        journal.note(did, subject)
+        assert journal.told() == f"Before that, the task {told} DataVolume prod/iso."
+
+
 def test_of_many_the_first_are_spelled_out() -> None:
     journal = Journal()
     for number in range(20):
