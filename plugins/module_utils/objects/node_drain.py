@@ -54,17 +54,24 @@ def strategy(instance: Object, default: str | None) -> str:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """The nodes of the cluster but for the one that is drained; C(known) is false where they may not be read."""
+    """The nodes of the cluster but for the one that is drained; C(known) is false where they may not be read.
+
+    C(endured) are the taints of that one, with which its guests live: what lets a launcher's pod do so may come from
+    its namespace, and not be told of the guest.
+    """
 
     nodes: tuple[Object, ...] = ()
     known: bool = False
+    endured: tuple[Object, ...] = ()
 
     def lacks_for_guest(self, instance: Object) -> str | None:
         """Why no other node can take a guest, as far as that is plain; the scheduler has the last word."""
         if not self.known:
             return None
         selector = at(instance, "spec.nodeSelector") or {}
-        tolerations = at(instance, "spec.tolerations") or []
+        tolerations = [*(at(instance, "spec.tolerations") or ())]
+        endured = [{key: taint.get(key) for key in _TAINT} for taint in self.endured]
+        tolerations += [{**taint, "operator": "Equal"} for taint in endured]
         return self._lacking(lambda node: _keeps_guest_out(node, selector, tolerations))
 
     def lacks_for_pods(self) -> str | None:
@@ -104,6 +111,7 @@ def _keeps_guest_out(node: Object, selector: Mapping[str, str], tolerations: Seq
 
 
 _KEEPING_OUT = ("NoSchedule", "NoExecute")
+_TAINT = ("key", "value", "effect")
 
 
 def _tolerates(toleration: Object, taint: Object) -> bool:

@@ -228,7 +228,9 @@ class _Job:
             nodes = self.client.list(NODE).items
         except Forbidden:
             return Elsewhere()
-        return Elsewhere(tuple(node for node in nodes if node["metadata"]["name"] != self.name), known=True)
+        others = tuple(node for node in nodes if node["metadata"]["name"] != self.name)
+        endured = [taint for node in nodes if node not in others for taint in at(node, "spec.taints") or ()]
+        return Elsewhere(others, known=True, endured=tuple(endured))
 
     def _rehearse(self, item: Fated) -> str | None:
         """Why a pod could not be evicted at this moment."""

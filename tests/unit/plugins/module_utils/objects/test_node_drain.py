@@ -83,6 +83,15 @@ def test_a_guest_that_has_nowhere_to_go_is_kept(nodes: tuple[Object, ...], reaso
     assert drain.guest_fate(found, None, True, elsewhere).action == ("migrated" if reason is None else "shut_down")
 
 
+def test_a_guest_lives_on_another_node_with_a_taint_that_it_endures_here() -> None:
+    """Its launcher's pod got the toleration from its namespace, say."""
+    here = node("one", taint="dedicated")["spec"]["taints"]
+    elsewhere = drain.Elsewhere((node("two", taint="dedicated"),), known=True, endured=tuple(here))
+    assert drain.guest_fate(guest("LiveMigrate"), None, False, elsewhere) == drain.Fate("migrated")
+    elsewhere = drain.Elsewhere((node("two", taint="gpu"),), known=True, endured=tuple(here))
+    assert drain.guest_fate(guest("LiveMigrate"), None, False, elsewhere).action == "blocked"
+
+
 def test_pods_of_the_only_node_are_kept() -> None:
     elsewhere = drain.Elsewhere((node("two", cordoned=True),), known=True)
     assert drain.pod_fate(pod(), False, False, elsewhere) == drain.Fate(
