@@ -23,8 +23,9 @@ description:
     that exists already is adopted by KubeVirt, with what is on it.
   - A claim (O(disks[].pvc), O(disks[].data_volume), or one that would be adopted) that is the disk of another machine
     is refused where both would run, whatever its access modes are, since two guests that write to one disk destroy what
-    is on it - unless the disk is O(disks[].shareable), O(disks[].readonly) or a CD-ROM. Where one of the two does not
-    run, the task warns. It is looked at when a machine gets the claim, and when it is declared to run.
+    is on it - unless the disk is O(disks[].shareable), O(disks[].readonly) or a CD-ROM, or in O(definition) a LUN with
+    persistent reservation or a file system. Where one of the two does not run, the task warns. It is looked at when a
+    machine gets the claim, and when it is declared to run.
   - Mistakes in the description are all named at once, before anything is changed.
 version_added: 0.1.0
 author:

@@ -42,7 +42,8 @@ def users(client: Client, namespace: str, *, pods: bool = True) -> Users:
         name = vm["metadata"]["name"]
         where = found.running if is_live(instances.get(name)) else found.stopped
         _note(where, name, claims(vm).values())
-        if where is found.stopped and run_strategy(vm) == ALWAYS:
+        # One that is being deleted is not started any more.
+        if where is found.stopped and run_strategy(vm) == ALWAYS and not at(vm, "metadata.deletionTimestamp"):
             _note(found.due, name, claims(vm).values())
     for pod in _listed(client, POD, namespace) if pods else ():
         labels = pod["metadata"].get("labels") or {}
@@ -56,8 +57,12 @@ def users(client: Client, namespace: str, *, pods: bool = True) -> Users:
 
 
 def is_for_several(disk: Object) -> bool:
-    """Whether a disk of a machine may be one of another that runs: one that is made for it, or only read."""
-    return bool(disk.get("shareable") or "cdrom" in disk or any(at(disk, f"{way}.readonly") for way in ("disk", "lun")))
+    """Whether a disk of a machine may be one of another that runs: one that is made for it, or only read.
+
+    Guests share a LUN by SCSI's persistent reservations, as clusters of Windows do, without its being shareable.
+    """
+    is_read = "cdrom" in disk or any(at(disk, f"{way}.readonly") for way in ("disk", "lun"))
+    return bool(disk.get("shareable") or at(disk, "lun.reservation") or is_read)
 
 
 def refuse_taken(using: Users, machine: Object, disk: str, claim: str, *, runs: bool) -> str | None:

@@ -153,10 +153,12 @@ def _refuse_taken(client: Client, live: Object | None, body: Object, policy: Pol
     starts = runs and (live is None or not (is_active(live) or _is_to_run(live, {})))
     present = claims(live) if live is not None else {}
     disks = {**by_name(at(live, f"{DEVICES}.disks")), **by_name(at(body, f"{DEVICES}.disks"))}
+    # A file system is shared by its server, for which it is made.
+    shared = {**by_name(at(live, f"{DEVICES}.filesystems")), **by_name(at(body, f"{DEVICES}.filesystems"))}
     new = {
         disk: claim
         for disk, claim in {**present, **claims(body)}.items()
-        if (starts or present.get(disk) != claim) and not is_for_several(disks.get(disk) or {})
+        if (starts or present.get(disk) != claim) and disk not in shared and not is_for_several(disks.get(disk) or {})
     }
     if not new:
         return []
