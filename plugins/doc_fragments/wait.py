@@ -23,7 +23,8 @@ options:
         or more.
       - That no node has room for a pod (C(Unschedulable)) ends a wait only when that has held for a tenth of these
         seconds, at most 30, since a node may become free or come. Where a cluster autoscaler says that it makes a node
-        (the event C(TriggeredScaleUp)), it is waited on.
+        (the event C(TriggeredScaleUp)), it is waited on. That the source of a clone is missing ends it likewise, after
+        at most 10.
     type: int
     default: 300
 """

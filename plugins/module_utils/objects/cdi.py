@@ -46,7 +46,8 @@ _SOURCELESS = {
     "CloneWithoutSource": "CDI begins as soon as the source is there: make it and run this again, or name another",
     "CloneValidationFailed": "Clone into a volume that fits the source, or name another source",
 }
-_SOURCE_PATIENCE = 3.0
+# That of another machine or of the task before is made by several controllers, of which each may be busy.
+_SOURCE_PATIENCE = 10.0
 # Restarts of the importer after which its message is believed whatever it is.
 _RESTARTS = 3
 
