@@ -154,3 +154,39 @@ def test_a_file_that_no_pool_has_is_deleted_when_it_is_named(host: Host, tmp_pat
         "disks_kept"
     ] == [str(file)]
     assert removal(host, delete_disks=["data"])["disks_deleted"] == [str(file)] and not file.exists()
+
+
+def reached(way: str, base: Path, beside: Path) -> str:
+    """Another spelling of a path, or a symbolic link to it."""
+    if way == "spelled otherwise":
+        return f"{base.parent}/../{base.parent.name}//{base.name}"
+    if way == "through a link to the directory":
+        (beside / "link").symlink_to(base.parent)
+        return f"{beside}/link/{base.name}"
+    (beside / "latest.qcow2").symlink_to(base)
+    return f"{beside}/latest.qcow2"
+
+
+@pytest.mark.parametrize("way", ["spelled otherwise", "through a link to the directory", "through a link to the file"])
+def test_a_file_that_others_reach_by_another_name_stays(host: Host, pool: Path, tmp_path: Path, way: str) -> None:
+    machine(host)
+    name = reached(way, pool / f"{NAME}-root", tmp_path)
+    named = {"uri": host.uri, "name": NAME, "state": "absent", "delete_disks": True, "check_mode": True}
+    volume = {"uri": host.uri, "pool": "default", "name": f"{NAME}-root", "state": "absent", "check_mode": True}
+    disk = f"<disk type='file'><driver type='qcow2'/><source file='{name}'/><target dev='vda'/></disk>"
+    with opened(host) as connection:
+        other = connection.defineXML(
+            f"<domain type='qemu'><name>{NAME}-other</name><memory>65536</memory><os><type>hvm</type></os>"
+            f"<devices>{disk}</devices></domain>"
+        )
+        assert f"{NAME}-other, too" in refusal("kvm_vm", **named).message
+        told: list[str] = []
+        call("kvm_volume", told=told, **volume)
+        assert any(f"is a disk of {NAME}, {NAME}-other" in line for line in told)
+        other.undefine()
+    # An image in the pool that it has not looked for yet, and that no machine has.
+    clone = Path(built_on(name, pool / f"{NAME}.clone"))
+    assert f"{NAME}.clone is built on" in refusal("kvm_vm", **named).message
+    assert f"{NAME}.clone" in refusal("kvm_volume", **volume).message
+    clone.unlink()
+    assert call("kvm_vm", **named)["disks_deleted"] == [str(pool / f"{NAME}-root")]

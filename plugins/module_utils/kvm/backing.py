@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from xml.etree.ElementTree import Element
 
 from ..task import Failure
 from .connection import Host
@@ -25,6 +27,20 @@ _NO_DIRECTORIES = ("/", "/dev", "/proc", "/sys")
 
 
 @dataclass(frozen=True)
+class Times:
+    """When a file was changed, what is known of it was, and it was read: the same by every name that leads to it."""
+
+    changed: str
+    noted: str
+    read: str
+
+    def are_of(self, name: str, other: Times, other_name: str) -> bool:
+        """Whether both are of one file; of files that are called otherwise, all must be the same."""
+        same = (self.changed, self.noted) == (other.changed, other.noted)
+        return same and (self.read == other.read or posixpath.basename(name) == posixpath.basename(other_name))
+
+
+@dataclass(frozen=True)
 class Overlay:
     """An image that another one, the backing file, is below. C(pool) is None where none that runs has it."""
 
@@ -32,6 +48,7 @@ class Overlay:
     volume: str
     path: str
     backing: str
+    backing_times: Times | None = None
 
     @property
     def label(self) -> str:
@@ -39,32 +56,63 @@ class Overlay:
         return f"volume {self.pool}/{self.volume}" if self.pool is not None else f"file {self.path}"
 
 
-def overlays(host: Host) -> list[Overlay]:
-    """All images with a backing file in pools and in directories that machines have disks, or layers of disks, in."""
-    return list(_Search(host).found.values())
+@dataclass(frozen=True)
+class Images:
+    """What is known of the images of a host: those with a backing file, and the times of all files, by their paths."""
+
+    overlays: Sequence[Overlay]
+    times: Mapping[str, Times] = field(default_factory=dict)
+
+    def names(self, path: str) -> frozenset[str]:
+        """The path, and others that lead to the same file, as by symbolic links."""
+        path = posixpath.normpath(path)
+        own = self.times.get(path)
+        others = (other for other, times in self.times.items() if own is not None and own.are_of(path, times, other))
+        return frozenset({path, *others})
+
+    def above(self, path: str, but: Collection[str] = ()) -> Iterator[Overlay]:
+        """The images that are built on a file, none of those C(but)."""
+        names, others = self.names(path), {name for other in but for name in self.names(other)}
+        own = self.times.get(posixpath.normpath(path))
+        for item in self.overlays:
+            times = item.backing_times
+            is_same = own is not None and times is not None and own.are_of(path, times, item.backing)
+            if (item.backing in names or is_same) and item.path not in others:
+                yield item
+
+    def chain(self, path: str) -> list[str]:
+        """The files that an image is built on, the nearest first."""
+        below = {item.path: item.backing for item in self.overlays}
+        found: list[str] = []
+        while (path := below.get(path, "")) and path not in found:
+            found.append(path)
+        return found
 
 
-def chain(path: str, among: Iterable[Overlay]) -> list[str]:
-    """The files that an image is built on, the nearest first."""
-    below = {item.path: item.backing for item in among}
-    found: list[str] = []
-    while (path := below.get(path, "")) and path not in found:
-        found.append(path)
-    return found
+def images(host: Host, *, anew: bool = False) -> Images:
+    """The images in pools and in directories that machines have disks, or layers of disks, in.
+
+    With C(anew) pools look for what came to be behind their backs, as before something is deleted.
+    """
+    search = _Search(host, anew)
+    return Images(list(search.found.values()), search.times)
 
 
 def is_there(host: Host, item: Overlay) -> bool:
     """Whether an image that was found is still there."""
     with suppress(Failure), Folder(host, posixpath.dirname(item.path)) as folder:
         return folder.file(posixpath.basename(item.path)) is not None
-    return False
+    # It was there before: what cannot be looked at is not taken for gone.
+    return True
 
 
 class _Search:
     """What is found on a host, directory by directory, beginning with those of pools and of machines' disks."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, anew: bool) -> None:
         self.host = host
+        self.anew = anew
+        self.times: dict[str, Times] = {}
         self.found: dict[tuple[str | None, str], Overlay] = {}
         self._seen: set[str] = set()
         self._pools: dict[str, libvirt.virStoragePool] = {}
@@ -84,6 +132,9 @@ class _Search:
         document = parse(pool.XMLDesc(0))
         target = posixpath.normpath((document.findtext("target/path") or "/").strip())
         if pool.isActive():
+            if self.anew and document.get("type") in SPARSE_POOLS:
+                with suppress(libvirt.libvirtError):
+                    pool.refresh(0)
             self._take(pool.name(), pool.listAllVolumes(0))
             self._pools[target] = pool
             self._read.add(target)
@@ -110,19 +161,50 @@ class _Search:
             self._take(None, folder.pool.listAllVolumes(0), directory)
 
     def _take(self, pool: str | None, volumes: Sequence[libvirt.virStorageVol], directory: str | None = None) -> None:
-        for item in self.host.in_parallel(partial(_described, pool, directory), volumes):
-            if item is not None:
+        for described in self.host.in_parallel(partial(_described, pool, directory), volumes):
+            if described is not None:
+                item, times = described
                 self._seen.add(item.path)
+                if times is not None:
+                    self.times[item.path] = times
                 if item.backing:
                     self.found[pool, item.path] = item
 
 
-def _described(pool: str | None, directory: str | None, volume: libvirt.virStorageVol) -> Overlay | None:
+def _described(
+    pool: str | None, directory: str | None, volume: libvirt.virStorageVol
+) -> tuple[Overlay, Times | None] | None:
     try:
         name, found = volume.name(), volume_of(str(volume.XMLDesc(0)))
     except libvirt.libvirtError:
         # It was deleted since it was listed.
         return None
     path = posixpath.join(directory, name) if directory is not None else found.path
-    backing = found.backing or ""
-    return Overlay(pool, name, path, posixpath.normpath(backing) if backing.startswith("/") else backing)
+    backing = _local(found.backing or "")
+    own = _times(found.element.find("target/timestamps")) if found.is_file else None
+    return Overlay(pool, name, path, backing, _times(found.element.find("backingStore/timestamps"))), own
+
+
+def _local(backing: str) -> str:
+    """The path in what an image says of its backing file, which libvirt gives out as it stands there."""
+    if backing.startswith("json:"):
+        with suppress(ValueError):
+            backing = _file_name(json.loads(backing.removeprefix("json:"))) or backing
+    backing = backing.removeprefix("file:")
+    return posixpath.normpath(backing) if backing.startswith("/") else backing
+
+
+def _file_name(options: object) -> str | None:
+    """The file in QEMU's options of a node, or of one that is below it."""
+    if not isinstance(options, Mapping):
+        return None
+    for key, value in options.items():
+        if key.rpartition(".")[2] == "filename" and isinstance(value, str):
+            return value
+    return next((name for value in options.values() if (name := _file_name(value)) is not None), None)
+
+
+def _times(element: Element | None) -> Times | None:
+    """None where a file system tells them by the second, which many files share."""
+    found = [element.findtext(name) or "" for name in ("mtime", "ctime", "atime")] if element is not None else []
+    return Times(*found) if found and all("." in time for time in found[:2]) else None

@@ -138,6 +138,8 @@ def _files(fleet: Fleet, domain: libvirt.virDomain, before: Element, removal: Re
         has = ", ".join(sorted(disks)) or "none"
         raise Failure(f"delete_disks: virtual machine {found.name} has no disk {', '.join(unknown)}; it has {has}.")
     taken = snapshots(domain)
+    if names:
+        fleet.images(anew=True)
     files = _Files()
     tops: dict[str, str] = {}
     chains: dict[str, list[str]] = {}

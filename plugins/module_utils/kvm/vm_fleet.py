@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from ..machine.refusal import Refused
-from .backing import Overlay, chain, is_there, overlays
+from .backing import Images, Overlay, images, is_there
 from .connection import Host
 from .errors import asking, explained
 from .library import libvirt
@@ -64,7 +64,8 @@ class Fleet:
         self._uses: list[Use] | None = None
         self._memory: int | None = None
         self._reserved: dict[str, dict[str, str]] = {}
-        self._overlays: list[Overlay] | None = None
+        self._images: Images | None = None
+        self._are_new = False
 
     def platform(self, architecture: str | None, machine: str | None, type_: str | None) -> Platform:
         """See platform. Raises Refused."""
@@ -131,13 +132,14 @@ class Fleet:
         """Raises Refused where another machine writes to it, now or by the same task, or a volume is built on it."""
         with self._lock:
             owner = self._claimed.setdefault(f"path {path}", name)
+        paths = self.images().names(path)
         other = next(
             (
                 domain.name
                 for domain in self.domains().values()
                 if domain.name != name
                 and any(
-                    ((disk.pool is not None and (disk.pool, disk.source) == (pool, volume)) or self.place(disk) == path)
+                    ((disk.pool is not None and (disk.pool, disk.source) == (pool, volume)) or self._is_at(disk, paths))
                     and not disk.readonly
                     and not disk.shareable
                     for disk in domain.disks
@@ -177,28 +179,41 @@ class Fleet:
 
     def user(self, path: str, pool: str, volume: str, name: str) -> str | None:
         """Another machine than C(name) that has the volume: as a disk, or, as far as its XML tells, below one."""
+        paths = self.images().names(path)
         for domain in self.domains().values():
-            if domain.name != name and any(self.place(disk) == path for disk in domain.disks):
+            if domain.name != name and any(self._is_at(disk, paths) for disk in domain.disks):
                 return domain.name
         with self._lock:
             if self._uses is None:
                 self._uses = uses(self.host, running_only=False)
-        return next((use.guest for use in self._uses if use.guest != name and use.is_of(path, pool, volume)), None)
+        others = (use for use in self._uses if use.guest != name)
+        return next(
+            (
+                use.guest
+                for use in others
+                if use.is_of(path, pool, volume) or (use.path and posixpath.normpath(use.path) in paths)
+            ),
+            None,
+        )
+
+    def _is_at(self, disk: DiskView, paths: Collection[str]) -> bool:
+        place = self.place(disk)
+        return place is not None and posixpath.normpath(place) in paths
 
     def overlay(self, path: str, but: Collection[str] = ()) -> Overlay | None:
         """An image that is built on the file and is still there, none of the paths C(but)."""
-        above = (item for item in self._all_overlays() if item.backing == path and item.path not in but)
-        return next((item for item in above if self._is_there(item)), None)
+        return next((item for item in self.images().above(path, but) if self._is_there(item)), None)
 
     def chain(self, path: str) -> list[str]:
         """The files that an image is built on, the nearest first."""
-        return chain(path, self._all_overlays())
+        return self.images().chain(path)
 
-    def _all_overlays(self) -> list[Overlay]:
+    def images(self, *, anew: bool = False) -> Images:
+        """What is known of the host's images, see images; read once, and with C(anew) once more at most."""
         with self._lock:
-            if self._overlays is None:
-                self._overlays = overlays(self.host)
-            return self._overlays
+            if self._images is None or (anew and not self._are_new):
+                self._images, self._are_new = images(self.host, anew=anew), anew
+            return self._images
 
     def _is_there(self, item: Overlay) -> bool:
         if item.pool is None:

@@ -9,6 +9,7 @@ that whatever dies in between, the next run knows that what is there was never w
 
 from __future__ import annotations
 
+import posixpath
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from contextlib import suppress
 from xml.etree.ElementTree import Element
 
 from ..task import Failure
-from .backing import overlays
+from .backing import images
 from .connection import Host
 from .errors import KvmError, NotThere, asking
 from .library import libvirt
@@ -115,11 +116,17 @@ class Pool:
         found = uses(self.host, running_only=held_only)
         if held_only:
             found += uses_of_saved(self.host)
-        return [use for use in found if use.is_of(volume.path, self.name, name)]
+        directory = posixpath.dirname(volume.path)
+        by_path = [use for use in found if use.path]
+        # Only from elsewhere a link leads to it.
+        is_near = all(posixpath.dirname(use.path) == directory for use in by_path)
+        names = {volume.path} if is_near or not volume.path else images(self.host).names(volume.path)
+        here = [use for use in by_path if posixpath.normpath(use.path) in names]
+        return here + [use for use in found if use not in here and use.is_of(volume.path, self.name, name)]
 
     def built_on(self, volume: Volume) -> list[str]:
         """What it is the backing file of: names of this pool's volumes, C(POOL/NAME) of others', and paths."""
-        above = [item for item in overlays(self.host) if item.backing == volume.path]
+        above = list(images(self.host, anew=True).above(volume.path))
         # A directory may be that of several pools.
         here = {item.path for item in above if item.pool == self.name}
         return sorted(
