@@ -68,9 +68,12 @@ def disks_of(found: Object | None) -> dict[str, Object]:
 def boots_from(vm: Object) -> str | None:
     """The disk that a machine boots from: the first by boot order, and where nothing has one, the first there is.
 
-    None where that is an interface, or what comes and goes: a CD-ROM, or a disk that was plugged in.
+    None where that is an interface, or what comes and goes: a CD-ROM, or a disk that was plugged in. KubeVirt makes a
+    disk of each volume that has none, such as those of machines that OpenShift's console makes.
     """
-    disks: list[Object] = at(vm, f"{DEVICES}.disks") or []
+    declared: list[Object] = at(vm, f"{DEVICES}.disks") or []
+    shown = {*by_name(declared), *by_name(at(vm, f"{DEVICES}.filesystems"))}
+    disks = [*declared, *({"name": name} for name in volumes_of(vm) if name not in shown)]
     devices: list[Object] = [
         item for item in (*disks, *(at(vm, f"{DEVICES}.interfaces") or [])) if item.get("bootOrder")
     ]

@@ -93,6 +93,15 @@ def test_what_a_machine_boots_from_is_known_by_order_or_by_place() -> None:
     assert plug.boots_from({"spec": {"template": {"spec": spec}}}) is None
 
 
+def test_a_machine_boots_from_the_first_volume_where_it_has_no_disks() -> None:
+    """As OpenShift's console makes machines with instance types."""
+    volumes = [{"name": "root", "dataVolume": {"name": "db"}}, {"name": "seed", "cloudInitNoCloud": {}}]
+    spec: Object = {"domain": {"devices": {}}, "volumes": volumes}
+    assert plug.boots_from({"spec": {"template": {"spec": spec}}}) == "root"
+    spec["domain"]["devices"] = {"filesystems": [{"name": "root", "virtiofs": {}}]}
+    assert plug.boots_from({"spec": {"template": {"spec": spec}}}) == "seed"
+
+
 def test_a_claim_that_cannot_come_to_the_node_ends_the_wait() -> None:
     condition = {
         "type": "PodScheduled",
