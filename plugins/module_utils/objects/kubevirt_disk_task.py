@@ -158,7 +158,6 @@ class _Job:
             raise Failure(f"disk {name}: has no source; add one of {', '.join(SOURCE_OPTIONS)}.")
         cold = plug.cold_reason(self.disk)
         if cold is None:
-            self._refuse_taken()
             return self._plugged()
         if not persist:
             raise Failure(f"Cannot plug disk {name} into the running guest of {label(self.vm)}: {cold}.")
@@ -181,14 +180,13 @@ class _Job:
         self._await_plugged(claim, volume)
         return self._done(self._shown(name) if self.result["changed"] else None)
 
-    def _refuse_taken(self) -> None:
+    def _refuse_taken(self, claim: str) -> None:
         """Raises Failure where a running machine has the claim as its disk."""
         disk = self.disk
-        is_for_several = disk.shareable or disk.readonly or disk.device == "cdrom"
-        if known(disk.source).option not in plug.HOT_SOURCES or is_for_several:
+        if disk.shareable or disk.readonly or disk.device == "cdrom":
             return
         using = users(self.client, self.namespace, pods=False)
-        warning = refuse_taken(using, self.vm, disk.name, disk.origin["name"], runs=True)
+        warning = refuse_taken(using, self.vm, disk.name, claim, runs=True)
         if warning:
             self.task.warn(warning)
 
@@ -249,6 +247,8 @@ class _Job:
             raise Failure(
                 f"Cannot plug disk {disk.name} into {label(self.vm)}: there is no {kind} {self.namespace}/{claim}."
             )
+        if not made:
+            self._refuse_taken(claim)
         body = self._request(claim)
         self._call("addvolume", body, dry_run=True)
         if made:
