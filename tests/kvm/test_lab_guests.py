@@ -44,7 +44,7 @@ def console(lab: Lab, name: str) -> Console:
 
 def moved(lab: Lab) -> Console:
     """That of the machine C(one), which moves to and fro here."""
-    return MovedConsole(console(lab, "one").path)
+    return MovedConsole(console(lab, "one").path, lambda: domain(lab, "one"))
 
 
 def domain(lab: Lab, name: str) -> Any:
