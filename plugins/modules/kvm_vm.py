@@ -127,8 +127,9 @@ options:
         such because they had the name, or a list of names of its disks, whatever made them. By default all are kept.
       - The layers of a disk that snapshots have made go with it, down to what the disk was before them, as far as
         nothing else is built on them. An image below that, such as a template, stays.
-      - Where all that were made go, its EFI variables and the state of its TPM go too. Otherwise they stay, as what is
-        sealed with them could not be read again.
+      - With V(true), a file that somebody put in the place of a volume that was made stays, as every other disk does.
+      - With V(true), and where no disk stays that the guest wrote to, its EFI variables, the state of its TPM and saved
+        memory of snapshots go too. Otherwise they stay, as what is sealed with them could not be read again.
       - A disk that is also one of another machine is refused, and so is one that another volume is built on.
     type: raw
     default: false

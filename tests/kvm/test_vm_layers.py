@@ -190,3 +190,22 @@ def test_a_file_that_others_reach_by_another_name_stays(host: Host, pool: Path, 
     assert f"{NAME}.clone" in refusal("kvm_volume", **volume).message
     clone.unlink()
     assert call("kvm_vm", **named)["disks_deleted"] == [str(pool / f"{NAME}-root")]
+
+
+def test_a_file_that_was_put_in_the_place_of_a_made_one_stays_unless_it_is_named(
+    host: Host, pool: Path, tmp_path: Path
+) -> None:
+    machine(host, firmware={"tpm": True})
+    mine = tmp_path / "mine.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", mine, "8M"], check=True)
+    with opened(host) as connection:
+        document = connection.lookupByName(NAME).XMLDesc()
+        connection.defineXML(document.replace(f"{pool}/{NAME}-root", str(mine)))
+    foretold = call("kvm_vm", check_mode=True, uri=host.uri, name=NAME, state="absent", delete_disks=["root"])
+    assert foretold["disks_deleted"] == [str(mine)] and foretold["removed"] == []
+    gone = removal(host, delete_disks=True)
+    assert (gone["disks_deleted"], gone["disks_kept"]) == ([], [str(mine)]) and mine.exists()
+    # What may be sealed for that disk stays with it.
+    assert gone["removed"] == []
+    machine(host, firmware={"tpm": True})
+    assert "the state of its TPM" in removal(host, delete_disks=True)["removed"]

@@ -36,10 +36,6 @@ class Removal:
     diff: bool = False
     waiting: Waiting = field(default_factory=Waiting)
 
-    @property
-    def deletes_all(self) -> bool:
-        return self.disks is None
-
 
 def read_delete_disks(value: Any) -> frozenset[str] | None:
     """The disks that C(delete_disks) names: none, all (C(true)), or those of a list. Raises Failure."""
@@ -77,7 +73,7 @@ def _absent(fleet: Fleet, domain: libvirt.virDomain, removal: Removal) -> Result
         "action": "deleted",
         "disks_deleted": sorted(files.deleted),
         "disks_kept": files.kept,
-        "removed": list(_removed(domain, before, removal, files)),
+        "removed": list(_removed(domain, before, files)),
     }
     if removal.diff:
         result["diff"] = {"before": shown(before), "after": ""}
@@ -85,7 +81,7 @@ def _absent(fleet: Fleet, domain: libvirt.virDomain, removal: Removal) -> Result
         return result
     if status(domain) in ACTIVE:
         _stop(fleet, domain, before, removal)
-    _undefine(domain, removal)
+    _undefine(domain, files)
     _delete(fleet, before, files)
     return result
 
@@ -121,8 +117,12 @@ def _stop(fleet: Fleet, domain: libvirt.virDomain, before: Element, removal: Rem
 
 @dataclass
 class _Files:
-    """What becomes of the files of a machine's disks: C(deleted) in the order in which they can go, and C(kept)."""
+    """What becomes of the files of a machine's disks: C(deleted) in the order in which they can go, and C(kept).
 
+    C(all_go) says that all were asked for that were made for it, and that none stays which its guest wrote to.
+    """
+
+    all_go: bool = False
     deleted: dict[str, libvirt.virStorageVol | None] = field(default_factory=dict)
     kept: list[str] = field(default_factory=list)
 
@@ -130,17 +130,21 @@ class _Files:
 def _files(fleet: Fleet, domain: libvirt.virDomain, before: Element, removal: Removal) -> _Files:
     """Raises Failure for a name that is no disk, and for a disk that is not this machine's alone."""
     found = view(before)
+    if removal.disks != frozenset():
+        fleet.images(anew=True)
     disks = {disk.name: disk for disk in found.disks if disk.source and disk.name != SEED}
     made = {disk: key for disk, key in kept(before).volumes.items() if disk != SEED}
-    names = set(made) & set(disks) if removal.disks is None else set(removal.disks)
+    if removal.disks is None:
+        names = {name for name, key in made.items() if name in disks and _is_made(fleet, disks[name], key)}
+    else:
+        names = set(removal.disks)
     unknown = sorted(names - set(disks))
     if unknown:
         has = ", ".join(sorted(disks)) or "none"
         raise Failure(f"delete_disks: virtual machine {found.name} has no disk {', '.join(unknown)}; it has {has}.")
     taken = snapshots(domain)
-    if names:
-        fleet.images(anew=True)
-    files = _Files()
+    stays = any(disk.device == "disk" and not disk.readonly for name, disk in disks.items() if name not in names)
+    files = _Files(all_go=removal.disks is None and not stays)
     tops: dict[str, str] = {}
     chains: dict[str, list[str]] = {}
     for name, disk in disks.items():
@@ -161,9 +165,17 @@ def _files(fleet: Fleet, domain: libvirt.virDomain, before: Element, removal: Re
     for name in sorted(names):
         _refuse_used(fleet, found.name, name, tops[name], {*files.deleted})
     everything = {*tops.values(), *(path for below in chains.values() for path in below)}
-    everything |= _of_snapshots(fleet, taken, files, removal)
+    everything |= _of_snapshots(fleet, taken, files)
     files.kept = sorted(everything - set(files.deleted))
     return files
+
+
+def _is_made(fleet: Fleet, disk: DiskView, key: str) -> bool:
+    """Whether a disk still is, or is built on, the volume that was made for it: somebody may have put another there."""
+    pool, _slash, name = key.partition("/")
+    now, target = fleet.place(disk) or disk.source or "", fleet.target(pool)
+    own = fleet.images().names(f"{target}/{name}") if target else frozenset()
+    return (disk.pool, disk.source) == (pool, name) or not own.isdisjoint([posixpath.normpath(now), *fleet.chain(now)])
 
 
 def _volume(fleet: Fleet, disk: DiskView) -> libvirt.virStorageVol | None:
@@ -201,10 +213,10 @@ def _former(
     return found
 
 
-def _of_snapshots(fleet: Fleet, taken: Sequence[SnapshotView], files: _Files, removal: Removal) -> set[str]:
+def _of_snapshots(fleet: Fleet, taken: Sequence[SnapshotView], files: _Files) -> set[str]:
     """What snapshots have made besides layers of disks; memory that no disk fits any more goes with all disks."""
     memory = {item.memory_file for item in taken if item.memory_file and _exists(fleet, item.memory_file)}
-    if removal.deletes_all:
+    if files.all_go:
         files.deleted |= dict.fromkeys(sorted(memory))
     layers = {path for item in taken for path in item.files.values()} - set(files.deleted)
     return memory | {path for path in layers if _exists(fleet, path)}
@@ -238,7 +250,7 @@ def _refuse_used(fleet: Fleet, machine: str, disk: str, path: str, going: Collec
         )
 
 
-def _removed(domain: libvirt.virDomain, before: Element, removal: Removal, files: _Files) -> Iterator[str]:
+def _removed(domain: libvirt.virDomain, before: Element, files: _Files) -> Iterator[str]:
     """What goes with the machine besides disks, in words."""
     with asking(f"read virtual machine {domain.name()}"):
         if domain.hasManagedSaveImage(0):
@@ -251,7 +263,7 @@ def _removed(domain: libvirt.virDomain, before: Element, removal: Removal, files
     if checkpoints:
         yield f"what libvirt knew of {checkpoints} checkpoints"
     found = view(before)
-    if removal.deletes_all:
+    if files.all_go:
         if found.efi:
             yield "its EFI variables"
         if found.tpm:
@@ -269,11 +281,11 @@ def _checkpoints(domain: libvirt.virDomain) -> Sequence[object]:
         raise
 
 
-def _undefine(domain: libvirt.virDomain, removal: Removal) -> None:
+def _undefine(domain: libvirt.virDomain, files: _Files) -> None:
     """EFI variables and the TPM's state stay with disks that stay: what is sealed with them could not be read again."""
     flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
     flags |= libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-    state = "" if removal.deletes_all else "KEEP_"
+    state = "" if files.all_go else "KEEP_"
     flags |= getattr(libvirt, f"VIR_DOMAIN_UNDEFINE_{state}NVRAM")
     tpm = getattr(libvirt, f"VIR_DOMAIN_UNDEFINE_{state}TPM", 0)
     with asking(f"delete virtual machine {domain.name()}"):
