@@ -237,7 +237,9 @@ class Fetch:
                 attempts -= 1
             except OSError as error:
                 raise self._unwritable(error) from error
-            deadline += time.monotonic() - began
+            if self._have() > before:
+                # The time that fetching takes is not counted; that of asking in vain is.
+                deadline += time.monotonic() - began
             if attempts >= _ATTEMPTS or time.monotonic() + pause > deadline:
                 raise Failure(f"{problem.message} {self.target.path} was not written; the next run goes on with it.")
             self.tell(f"{problem.message} Going on.")

@@ -338,8 +338,9 @@ class _Upload:
                         raise problem
                     # Nothing was taken of it.
                     attempts -= 1
-                # The time that sending takes is not counted.
-                deadline += time.monotonic() - began
+                if gone:
+                    # The time that sending takes is not counted; that of asking in vain is.
+                    deadline += time.monotonic() - began
                 if attempts >= _ATTEMPTS or time.monotonic() + pause > deadline:
                     raise problem
                 self._task.progress(f"{problem.message} Beginning anew.")
