@@ -37,6 +37,6 @@ def test_asking_a_silent_server_is_part_of_the_time(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(fetch, "time", clock)
     endpoint = cast(Endpoint, None)
     silent = Silent(endpoint, "/", "it", dict, fetch.Target(tmp_path / "back"), 300.0, lambda text: None)
-    with pytest.raises(Failure, match="It is silent. .* the next run goes on with it"):
+    with pytest.raises(Failure, match="the next run goes on with it"):
         silent.run()
     assert 1300 - SILENCE <= clock.now <= 1300 + SILENCE
