@@ -12,6 +12,7 @@ description:
   - Takes internal snapshots (inside of the qcow2 files, with the memory of a running guest) and external ones (a new
     layer over each disk, with or without the memory).
   - Nothing is lost by deleting one. What was written since an external snapshot goes into the layer below.
+    Where another image is built on that, or on the layer, such as a clone, this is refused, as the image would be lost.
   - While a job of libvirt or QEMU works on the machine (a migration, a backup, a block job), everything is refused.
   - So it is while its guest is saved, as its memory fits the disks of then.
   - A run after one that was cut off deletes the files which that one had made, and ends a merge that it had begun.

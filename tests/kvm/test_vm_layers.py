@@ -209,3 +209,19 @@ def test_a_file_that_was_put_in_the_place_of_a_made_one_stays_unless_it_is_named
     assert gone["removed"] == []
     machine(host, firmware={"tpm": True})
     assert "the state of its TPM" in removal(host, delete_disks=True)["removed"]
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_layers_that_a_clone_is_built_on_are_not_merged(host: Host, pool: Path, tmp_path: Path, runs: bool) -> None:
+    machine(host, run_strategy="Always" if runs else "Halted")
+    base = pool / f"{NAME}-root"
+    layer(host, "one")
+    # What does not change any more under the layer is what others are cloned from.
+    clone = Path(built_on(str(base), pool / f"{NAME}.clone"))
+    snapshot = {"uri": host.uri, "vm": NAME, "name": "one"}
+    for state in ("absent", "merged"):
+        for check_mode in (True, False):
+            message = refusal("kvm_vm_snapshot", **snapshot, state=state, check_mode=check_mode).message
+            assert f"{NAME}.clone is built on {base}" in message
+    clone.unlink()
+    assert call("kvm_vm_snapshot", **snapshot, state="merged")["deleted"] == ["one"]

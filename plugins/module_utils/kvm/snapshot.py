@@ -14,6 +14,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from ..task import Failure, Result, Task
+from .backing import images, is_there
 from .connection import Host
 from .errors import KvmError, NotThere, asking
 from .folder import Folder, delete_file
@@ -95,6 +96,25 @@ class SnapshotTask:
                 f"The snapshots of {self.view.name} are left alone: its guest was saved while it ran, and goes on with"
                 " the disks as they are. Start it with virtstack.core.kvm_vm_power and state: restored before."
             )
+
+    def _refuse_dependents(self, items: Iterable[SnapshotView]) -> None:
+        """Refuse to write into, or to delete, layers that images of others are built on, as clones of a machine are."""
+        layered = [
+            (disk, item.files[disk.target]) for item in items for disk in self.view.disks if disk.target in item.files
+        ]
+        if not layered:
+            return
+        found = images(self.host, anew=True)
+        own = {path for item in snapshots(self.domain) for path in item.files.values()}
+        own |= {path for disk, _layer in layered for path in [disk.source or "", *found.chain(disk.source or "")]}
+        for disk, layer in layered:
+            for path in (layer, *found.chain(layer)[:1]):
+                above = next((item for item in found.above(path, own) if is_there(self.host, item)), None)
+                if above is not None:
+                    raise Failure(
+                        f"The snapshots of {self.view.name} are left alone: {above.label} is built on {path}, a layer"
+                        f" of disk {disk.name}, and would be lost. Delete that, or make a copy of it, before."
+                    )
 
     # Taking one
 
@@ -289,6 +309,7 @@ class SnapshotTask:
         """Delete a snapshot. What was written since into a layer of its own goes into the layer below."""
         if item.external:
             self._refuse_undeletable(item, among)
+            self._refuse_dependents([item])
         self.deleted.append(item.name)
         if self.task.check_mode:
             return
@@ -383,6 +404,7 @@ class SnapshotTask:
                 doing.append((layer.disk, layer.files[layer.files.index(tops[-1]) + 1]))
         if not any(is_merging(self.domain, disk) for disk, _base in doing):
             self._refuse_busy()
+            self._refuse_dependents(merging)
         if self.task.check_mode:
             self.deleted += [item.name for item in merging]
             return True
@@ -442,6 +464,7 @@ class SnapshotTask:
                 f" written to: {', '.join(one.name for one in lost)}. Merge or delete them before, or say so with"
                 " discard_newer: true."
             )
+        self._refuse_dependents(lost)
         self.deleted += [one.name for one in lost]
         gone = {one.name for one in lost}
         self.kept = [one.name for one in below(item.name, before) if one.name not in gone]
