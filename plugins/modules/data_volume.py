@@ -283,7 +283,8 @@ options:
   wait:
     description:
       - Whether to wait until the volume has its content, or is gone. The wait ends at once, with the reason, when the
-        import cannot succeed, or when what is to be cloned has gone. CDI begins such a clone when its source comes.
+        import cannot succeed, and after a while, see O(wait_timeout), when what is to be cloned is not there. CDI
+        begins such a clone when its source comes.
       - It also ends when the volume waits for an upload, or for the first pod that uses it; see
         RV(data_volumes[].waits_for_consumer).
 """

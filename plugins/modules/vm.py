@@ -193,8 +193,8 @@ options:
         is stopped and its volumes are filled. With O(state=absent), until it is gone.
       - The wait ends at once, with the reason, when that cannot come any more - a failed import, a pod that fits no
         node (for a while, see O(wait_timeout)), a claim or an instance type that is not there, an image that cannot be
-        pulled, a clone whose source is missing. CDI makes such a clone when its source comes, and the next run finds it
-        there.
+        pulled, a clone whose source is missing (for a while, too). CDI makes such a clone when its source comes, and
+        the next run finds it there.
     type: bool
     default: false
 """
