@@ -229,8 +229,8 @@ class _Job:
         except Forbidden:
             return Elsewhere()
         others = tuple(node for node in nodes if node["metadata"]["name"] != self.name)
-        endured = [taint for node in nodes if node not in others for taint in at(node, "spec.taints") or ()]
-        return Elsewhere(others, known=True, endured=tuple(endured))
+        own = next((node for node in nodes if node["metadata"]["name"] == self.name), None)
+        return Elsewhere(others, known=True, endured=tuple(at(own, "spec.taints") or ()))
 
     def _rehearse(self, item: Fated) -> str | None:
         """Why a pod could not be evicted at this moment."""
