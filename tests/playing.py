@@ -115,7 +115,8 @@ class Ansible:
         """A playbook that runs meanwhile, of which nothing is left afterwards."""
         output = playbook.with_suffix(".output")
         mark = uuid.uuid4().hex
-        variables = self._variables({**environment, MARK: mark})
+        # What it says into a file is to be read while it runs.
+        variables = self._variables({**environment, MARK: mark, "PYTHONUNBUFFERED": "1"})
         with output.open("wb") as said:
             command = [str(executable("ansible-playbook")), str(playbook)]
             process = subprocess.Popen(
