@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.virtstack.core.plugins.module_utils.kvm import vm_present
+from ansible_collections.virtstack.core.plugins.module_utils.kvm.vm_volumes import make_volumes
 from modules import call, refusal
 from stage import opened, remove_machines
 from virtlab.hosts.host import Host
@@ -138,3 +140,41 @@ def test_what_is_plugged_in_does_not_take_the_place_of_what_waits_for_the_next_b
     call("kvm_vm_power", uri=host.uri, name=NAME, state="stopped", force=True)
     call("kvm_vm_power", uri=host.uri, name=NAME, state="started")
     assert call("kvm_vm", **plugged)["restart_reasons"] == []
+
+
+@pytest.mark.parametrize("has_machine", [False, True])
+def test_a_file_that_its_pool_has_not_seen_yet_is_used_and_not_made_anew(
+    host: Host, pool: Path, has_machine: bool
+) -> None:
+    if has_machine:
+        call("kvm_vm", **{**machine(host, {}), "disks": []})
+    path = pool / f"{NAME}-data"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "8M"], check=True)
+    before, told = path.stat().st_ino, list[str]()
+    call("kvm_vm", told=told, **machine(host, {"blank": True, "size": "8Mi"}))
+    assert any("was there and is used" in line for line in told) and path.stat().st_ino == before
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+@pytest.mark.parametrize("has_machine", [False, True])
+def test_a_file_that_comes_to_be_meanwhile_is_not_taken_for_an_unfinished_one(
+    host: Host, pool: Path, monkeypatch: pytest.MonkeyPatch, has_machine: bool, is_known: bool
+) -> None:
+    if has_machine:
+        call("kvm_vm", **{**machine(host, {}), "disks": []})
+    path = pool / f"{NAME}-data"
+
+    def late(*arguments: Any) -> None:
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "8M"], check=True)
+        if is_known:
+            with opened(host) as connection:
+                connection.storagePoolLookupByName("default").refresh()
+        make_volumes(*arguments)
+
+    wanted = machine(host, {"blank": True, "size": "8Mi"})
+    monkeypatch.setattr(vm_present, "make_volumes", late)
+    assert "it is there by now" in refusal("kvm_vm", **wanted).message
+    monkeypatch.undo()
+    before = path.stat().st_ino
+    assert call("kvm_vm", **wanted)["changed"] and path.stat().st_ino == before
+    assert not call("kvm_vm", **wanted)["changed"]

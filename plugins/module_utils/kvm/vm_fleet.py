@@ -66,6 +66,7 @@ class Fleet:
         self._reserved: dict[str, dict[str, str]] = {}
         self._images: Images | None = None
         self._are_new = False
+        self._looked: set[str] = set()
 
     def platform(self, architecture: str | None, machine: str | None, type_: str | None) -> Platform:
         """See platform. Raises Refused."""
@@ -243,6 +244,18 @@ class Fleet:
             if name not in self._pools:
                 self._pools[name] = self._read_pool(name, label)
             return self._pools[name]
+
+    def volume(self, pool: Pool, name: str) -> libvirt.virStorageVol | None:
+        """A volume of a pool, also where it came to be behind its back; each pool looks once a task."""
+        found = self.host.volume(pool.pool, name)
+        with self._lock:
+            if found is not None or pool.name in self._looked:
+                return found
+            self._looked.add(pool.name)
+            # One that somebody fills at the moment cannot be refreshed.
+            with suppress(libvirt.libvirtError):
+                pool.pool.refresh(0)
+        return self.host.volume(pool.pool, name)
 
     def pool_of(self, directory: str) -> Pool | None:
         """A pool that runs and has the files of a directory."""

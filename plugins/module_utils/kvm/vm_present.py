@@ -27,7 +27,7 @@ from .vm_live import GUEST_TIME, apply_live, live_xml
 from .vm_options import ALWAYS, HALTED, MANUAL, ONCE, RERUN_ON_FAILURE, Declaration
 from .vm_power import ACTIVE, Waiting, await_guest, call_to_shut_down, shut_down, start, status
 from .vm_seed import write_seed
-from .vm_volumes import make_volumes
+from .vm_volumes import Occupied, make_volumes
 from .xml import differences, ensure, parse, remove, same, shown, written
 
 # So often a machine is read anew that something else writes at the same time.
@@ -257,7 +257,10 @@ def _write(
         read = document(domain)
     try:
         make_volumes(fleet, made.makings, policy.waiting.progress)
-    except Failure:
+    except Failure as failure:
+        if isinstance(failure, Occupied) and made.before is not None:
+            # With the note the next task would take what is there for what this one had left.
+            domain = _define(fleet, made.before, made, domain, read)
         if made.is_new and domain is not None:
             # Nothing of a machine that could not be made stays; volumes that are whole are used the next time.
             with suppress(libvirt.libvirtError):

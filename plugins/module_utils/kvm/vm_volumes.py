@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from xml.etree.ElementTree import Element, SubElement
 
 from ..machine.disks import Disk
@@ -29,13 +29,17 @@ _BY_NAME = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw", ".iso": "raw"}
 
 @dataclass(frozen=True)
 class Making:
-    """A volume that is made for a disk. C(size) is in bytes; None takes that of what is copied."""
+    """A volume that is made for a disk. C(size) is in bytes; None takes that of what is copied.
+
+    One that is C(unfinished) is there, as an interrupted task has left it, and is made anew.
+    """
 
     disk: Disk
     pool: Pool
     name: str
     format: str
     size: int | None
+    unfinished: bool = False
 
     @property
     def key(self) -> str:
@@ -88,8 +92,9 @@ def _plan(fleet: Fleet, machine: str, disk: Disk, plan: Volumes, unfinished: Map
     else:
         making = _making(fleet, machine, disk)
         plan.places[disk.name] = _place(making.pool, making.name, making.format)
-        found = fleet.host.volume(making.pool.pool, making.name)
-        if found is not None and unfinished.get(disk.name) != making.key:
+        making = replace(making, unfinished=unfinished.get(disk.name) == making.key)
+        found = fleet.volume(making.pool, making.name)
+        if found is not None and not making.unfinished:
             plan.places[disk.name] = _adopt(fleet, machine, making, found, plan)
             plan.adopted[disk.name] = making.key
             plan.notes.append(f"{label}: the volume {making.key} was there and is used with what is on it")
@@ -175,8 +180,8 @@ def _plan_file(fleet: Fleet, machine: str, disk: Disk, plan: Volumes, unfinished
             f"{label}: size: no storage pool that runs has the directory {directory}, so that a file could be made or"
             " grow there; declare one with virtstack.core.kvm_pool, or leave size out where the file is there"
         )
-    making = Making(disk, pool, name, place.format, size)
-    if found is not None and unfinished.get(disk.name) != making.key:
+    making = Making(disk, pool, name, place.format, size, unfinished.get(disk.name) == f"{pool.name}/{name}")
+    if found is not None and not making.unfinished:
         plan.places[disk.name] = _adopt(fleet, machine, making, found, plan)
     else:
         plan.places[disk.name] = _place(pool, name, place.format)
@@ -300,14 +305,36 @@ def make_volumes(fleet: Fleet, makings: Sequence[Making], progress: Callable[[st
     for making in makings:
         left = fleet.host.volume(making.pool.pool, making.name)
         if left is not None:
+            if not making.unfinished:
+                raise _occupied(making)
             with asking(f"delete the unfinished volume {making.key}"):
                 left.delete(0)
         option = making.disk.source.option if making.disk.source else "path"
         try:
             _MAKERS[option](fleet, making, progress)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, KvmError) and _is_occupied(error):
+                raise _occupied(making) from error
             _discard(fleet, making)
             raise
+
+
+class Occupied(KvmError):
+    """A volume that was to be made is there by now, and is somebody else's."""
+
+
+def _occupied(making: Making) -> Occupied:
+    return Occupied(
+        f"Cannot make volume {making.key} for {making.label}: it is there by now, made by something else. Run this"
+        " again to use it with what is on it, or move it away."
+    )
+
+
+def _is_occupied(error: KvmError) -> bool:
+    """Whether libvirt found a volume, or a file that its pool did not know of, in the place of a new one."""
+    return error.code == libvirt.VIR_ERR_STORAGE_VOL_EXIST or (
+        error.code == libvirt.VIR_ERR_OPERATION_INVALID and "already exists" in error.message
+    )
 
 
 def _discard(fleet: Fleet, making: Making) -> None:
