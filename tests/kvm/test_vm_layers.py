@@ -225,3 +225,18 @@ def test_layers_that_a_clone_is_built_on_are_not_merged(host: Host, pool: Path, 
             assert f"{NAME}.clone is built on {base}" in message
     clone.unlink()
     assert call("kvm_vm_snapshot", **snapshot, state="merged")["deleted"] == ["one"]
+
+
+def test_a_layer_of_a_disk_that_another_machine_has_given_up_is_not_lost(
+    host: Host, pool: Path, tmp_path: Path
+) -> None:
+    base = pool / f"{NAME}-root"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", base, "8M"], check=True)
+    other = {"uri": host.uri, "name": f"{NAME}-other", "memory": "64Mi", "interfaces": [], "run_strategy": "Halted"}
+    call("kvm_vm", **other, disks=[{"name": "data", "path": str(base), "format": "qcow2"}])
+    taken = {"uri": host.uri, "vm": f"{NAME}-other", "name": "one", "external": True, "directory": str(tmp_path)}
+    [layer] = call("kvm_vm_snapshot", **taken)["snapshots"][0]["files"]
+    call("kvm_vm", **other, disks=[{"name": "data", "state": "absent"}])
+    machine(host)
+    message = refusal("kvm_vm", uri=host.uri, name=NAME, state="absent", delete_disks=True, check_mode=True).message
+    assert f"file {layer} is built on {base}" in message

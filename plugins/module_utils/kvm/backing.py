@@ -15,9 +15,10 @@ from xml.etree.ElementTree import Element
 
 from ..task import Failure
 from .connection import Host
-from .errors import asking
+from .errors import NotThere, asking
 from .folder import Folder
 from .library import libvirt
+from .snapshot_view import snapshots
 from .usage import uses
 from .volume_xml import SPARSE_POOLS, volume_of
 from .xml import parse
@@ -125,8 +126,20 @@ class _Search:
                 self._pool(pool)
         wanted = [use.path for use in uses(host, running_only=False) if use.path.startswith("/")]
         wanted += [item.backing for item in self.found.values()]
+        wanted += self._of_snapshots() if anew else []
         while wanted:
             wanted = [path for one in wanted for path in self._look(posixpath.normpath(one))]
+
+    def _of_snapshots(self) -> list[str]:
+        """The layers that snapshots have made, also of disks that their machines have no more."""
+        with asking("list the guests that have snapshots"):
+            domains = self.host.connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT)
+        paths = []
+        for domain in domains:
+            # One that was deleted since it was listed has none.
+            with suppress(NotThere):
+                paths += [path for item in snapshots(domain) for path in item.files.values() if path.startswith("/")]
+        return paths
 
     def _pool(self, pool: libvirt.virStoragePool) -> None:
         document = parse(pool.XMLDesc(0))
