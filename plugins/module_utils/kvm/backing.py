@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 
 from ..task import Failure
 from .connection import Host
-from .errors import NotThere, asking
+from .errors import KvmError, asking
 from .folder import Folder
 from .library import libvirt
 from .snapshot_view import snapshots
@@ -136,9 +136,12 @@ class _Search:
             domains = self.host.connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT)
         paths = []
         for domain in domains:
-            # One that was deleted since it was listed has none.
-            with suppress(NotThere):
+            try:
                 paths += [path for item in snapshots(domain) for path in item.files.values() if path.startswith("/")]
+            except KvmError as error:
+                # Machines and snapshots may be deleted since they were listed.
+                if error.code not in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT):
+                    raise
         return paths
 
     def _pool(self, pool: libvirt.virStoragePool) -> None:
