@@ -25,6 +25,8 @@ _FOREVER = 10.0 * 365 * 24 * 3600
 _ENDING = 120.0
 # Seconds in which libvirt itself is to say that a post-copy broke off; its target may wait for QEMU for ever.
 _BROKEN = 45.0
+# Seconds in which QEMU on the other side is to see that its post-copy broke off.
+_NOTICING = 15.0
 # Seconds to wait for libvirt's figures after the end.
 _FIGURES = 2.0
 
@@ -110,15 +112,30 @@ class Migration:
                 self.domain.migrateSetMaxDowntime(self.plan.max_downtime)
             if self.resume:
                 self._set_speed()
-            if self.plan.peer_uri is not None:
-                self.domain.migrateToURI3(self.plan.peer_uri, params, wanted)
-                self._outcome.append(None)
+                self._outcome.append(self._taken_up(params, wanted))
             else:
-                self._outcome.append(self.domain.migrate3(self.target.connection, params, wanted))
+                self._outcome.append(self._asked(params, wanted))
         except Exception as error:
             self._outcome.append(error)
         finally:
             self._wake()
+
+    def _asked(self, params: dict[str, Any], wanted: int) -> libvirt.virDomain | None:
+        if self.plan.peer_uri is None:
+            return self.domain.migrate3(self.target.connection, params, wanted)
+        self.domain.migrateToURI3(self.plan.peer_uri, params, wanted)
+        return None
+
+    def _taken_up(self, params: dict[str, Any], wanted: int) -> libvirt.virDomain | None:
+        """Ask to take a post-copy up until QEMU on either side has seen that it broke off."""
+        until = time.monotonic() + _NOTICING
+        while True:
+            try:
+                return self._asked(params, wanted)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID or time.monotonic() > until:
+                    raise
+            time.sleep(0.5)
 
     def _set_speed(self) -> None:
         """Of a post-copy that is taken up again, QEMU keeps the limit that the first task set."""
