@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import NoReturn
 
 import pytest
 from ansible_collections.virtstack.core.plugins.module_utils.kvm import backing
@@ -47,10 +46,8 @@ def test_an_image_is_above_a_file_by_whatever_name() -> None:
 
 
 def test_an_image_that_cannot_be_looked_at_is_not_taken_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def closed(*_arguments: object) -> Iterator[None]:
+    def closed(*_arguments: object) -> NoReturn:
         raise KvmError("Cannot open the directory /a on test:///default: too many open files.")
-        yield
 
     monkeypatch.setattr(backing, "Folder", closed)
     assert is_there(None, Overlay(None, "top", "/a/top", "/a/base"))  # type: ignore[arg-type]
