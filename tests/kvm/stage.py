@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from guests import take_away
@@ -57,6 +58,13 @@ def stage(host: Host, tiny: Tiny) -> Host:
             pool.create()
         pool.refresh()
     return host
+
+
+def pool_directory(host: Host) -> Path:
+    """Where the volumes of the pool C(default) are."""
+    with opened(host) as connection:
+        xml = connection.storagePoolLookupByName("default").XMLDesc()
+    return Path(xml.split("<path>")[1].split("</path>")[0])
 
 
 def remove_machines(host: Host, *prefixes: str) -> None:

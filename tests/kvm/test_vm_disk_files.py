@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.virtstack.core.plugins.module_utils.kvm import vm_present
 from ansible_collections.virtstack.core.plugins.module_utils.kvm.vm_volumes import make_volumes
 from modules import call, refusal
-from stage import opened, remove_machines
+from stage import opened, pool_directory, remove_machines
 from virtlab.hosts.host import Host
 
 pytest.importorskip("libvirt", reason="libvirt-python is not installed")
@@ -28,9 +28,7 @@ def host(staged: Host) -> Iterator[Host]:
 
 @pytest.fixture
 def pool(host: Host) -> Path:
-    with opened(host) as connection:
-        xml = connection.storagePoolLookupByName("default").XMLDesc()
-    return Path(xml.split("<path>")[1].split("</path>")[0])
+    return pool_directory(host)
 
 
 def machine(host: Host, disk: dict[str, Any], **options: Any) -> dict[str, Any]:

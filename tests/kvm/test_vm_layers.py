@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from modules import call, refusal
-from stage import opened, remove_machines
+from stage import opened, pool_directory, remove_machines
 from virtlab.hosts.host import Host
 
 pytest.importorskip("libvirt", reason="libvirt-python is not installed")
@@ -25,9 +25,7 @@ def host(staged: Host) -> Iterator[Host]:
 
 @pytest.fixture
 def pool(host: Host) -> Path:
-    with opened(host) as connection:
-        xml = connection.storagePoolLookupByName("default").XMLDesc()
-    return Path(xml.split("<path>")[1].split("</path>")[0])
+    return pool_directory(host)
 
 
 def machine(host: Host, **options: Any) -> dict[str, Any]:
